@@ -1,0 +1,165 @@
+// Package dispatch sends what is due: it moves due messages to their lines, paces each line, hands
+// messages to transports and records what became of them.
+//
+// It keeps nothing that matters in memory: what waits, and what was handed over, is in the store. After
+// a crash, messages that were handed over are reconciled with their transport where it can tell, and
+// are otherwise left as unknown for the operator; they are never sent again by a guess.
+package dispatch
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"tuco/engine"
+	"tuco/engine/transport"
+)
+
+// Options run a dispatcher. The zero value works.
+type Options struct {
+	// Transport limits what transports may reach.
+	Transport transport.Options
+	// Log gets one event per outcome.
+	Log zerolog.Logger
+	// Parallel is how many messages a line without gaps sends at a time. 8 if 0.
+	Parallel int
+	// Observe hears of each outcome, for counting. It must not block.
+	Observe func(engine.Status)
+}
+
+// A Dispatcher sends the messages of every queue until it is stopped.
+type Dispatcher struct {
+	eng *engine.Engine
+	opt Options
+
+	stopping context.Context
+	stop     context.CancelFunc
+	sends    context.Context // outlives stopping, so that a send that began can end
+	cutSends context.CancelFunc
+	running  sync.WaitGroup
+
+	mu      sync.Mutex
+	workers map[workerKey]*worker
+	closed  bool
+}
+
+// workerKey names a worker: one for each queue, which releases what is due, and one for each line.
+type workerKey struct {
+	queue engine.Queue
+	line  engine.LineID // zero: the queue's own
+}
+
+// Start begins to send.
+func Start(eng *engine.Engine, opt Options) (*Dispatcher, error) {
+	if opt.Parallel == 0 {
+		opt.Parallel = 8
+	}
+	d := &Dispatcher{eng: eng, opt: opt, workers: map[workerKey]*worker{}}
+	d.stopping, d.stop = context.WithCancel(context.Background())
+	d.sends, d.cutSends = context.WithCancel(context.Background())
+	for _, q := range eng.Queues() {
+		if err := d.recover(q); err != nil {
+			return nil, err
+		}
+	}
+	eng.OnWork(d.wake)
+	for _, q := range eng.Queues() {
+		d.wakeAll(q)
+	}
+	return d, nil
+}
+
+// Stop begins no further send and waits for those that run, but not longer than patience: what was
+// handed over and has no answer by then is found as interrupted at the next start.
+func (d *Dispatcher) Stop(patience time.Duration) {
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
+	d.stop()
+	cut := time.AfterFunc(patience, d.cutSends)
+	d.running.Wait()
+	cut.Stop()
+	d.cutSends()
+}
+
+// recover decides what became of the messages that were handed over when the process ended last.
+func (d *Dispatcher) recover(q engine.Queue) error {
+	jobs, err := q.Interrupted()
+	if err != nil {
+		return err
+	}
+	for _, job := range jobs {
+		outcome, detail := d.reconcile(q, job)
+		if outcome == nil {
+			_, err = q.Lose(job.Message.ID, detail)
+		} else {
+			_, err = q.Finish(job.Message.ID, *outcome)
+		}
+		if err != nil {
+			return err
+		}
+		d.opt.Log.Warn().Stringer("message", job.Message.ID).Str("workspace", string(q.Workspace())).
+			Bool("known", outcome != nil).Msg("interrupted send reconciled")
+	}
+	return nil
+}
+
+// reconcile asks the transport what became of a message; nil if it can't tell.
+func (d *Dispatcher) reconcile(q engine.Queue, job engine.Job) (*engine.Outcome, string) {
+	const interrupted = "the process ended while it was being sent"
+	t, err := d.open(q, job.Line)
+	if err != nil {
+		return nil, interrupted
+	}
+	defer t.Close()
+	ctx, cancel := context.WithTimeout(d.sends, time.Minute)
+	defer cancel()
+	result, err := t.Reconcile(ctx, transportMessage(job))
+	if err != nil {
+		return nil, interrupted
+	}
+	outcome := outcomeOf(result)
+	return &outcome, ""
+}
+
+func (d *Dispatcher) open(q engine.Queue, l engine.Line) (transport.Transport, error) {
+	url, err := q.Transport(l)
+	if err != nil {
+		return nil, err
+	}
+	return transport.Open(url, d.opt.Transport)
+}
+
+// wake is told of new work by the engine.
+func (d *Dispatcher) wake(w engine.Work) {
+	if !w.Line.IsZero() {
+		d.worker(workerKey{w.Queue, w.Line}).wakeAt(time.Time{})
+		return
+	}
+	d.worker(workerKey{queue: w.Queue}).wakeAt(w.At)
+}
+
+func (d *Dispatcher) wakeAll(q engine.Queue) {
+	d.wake(engine.Work{Queue: q})
+	for _, line := range q.LineIDs() {
+		d.wake(engine.Work{Queue: q, Line: line})
+	}
+}
+
+// worker returns the worker of that name, and starts it if there is none.
+func (d *Dispatcher) worker(key workerKey) *worker {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	w := d.workers[key]
+	if w == nil {
+		w = newWorker(d, key)
+		d.workers[key] = w
+		if !d.closed {
+			d.running.Add(1)
+			go w.run()
+		}
+	}
+	return w
+}

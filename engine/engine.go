@@ -1,0 +1,129 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"tuco/engine/transport"
+	"tuco/kv"
+)
+
+// Schema is the version of what this program stores.
+const Schema = 1
+
+// Options open an engine. Only Dir is needed.
+type Options struct {
+	// Dir is the data directory. It is made, readable by its owner only, if it is absent.
+	Dir string
+	// KeysDir holds the pepper and the master key. Dir/keys if empty.
+	KeysDir string
+	// MaxSize is the largest size of the database in bytes. 0 is no limit.
+	MaxSize int64
+	// Reserve is how many bytes are kept for what must be possible on a full disk.
+	Reserve int64
+	// StagingTransports lets staging lines use real transports, as production does.
+	StagingTransports bool
+	// AllowFetch are networks from which attachments may be fetched although they are private.
+	AllowFetch []netip.Prefix
+	// AllowNetworkFS opens a database on a network file system.
+	AllowNetworkFS bool
+	// Now reads the clock. time.Now if nil.
+	Now func() time.Time
+	// Log gets one event per outcome. Nothing if it is the zero value.
+	Log zerolog.Logger
+}
+
+// An Engine is the open domain. Its methods may be called by several goroutines.
+type Engine struct {
+	db      *kv.DB
+	opt     Options
+	log     zerolog.Logger
+	clock   clock
+	secrets *secrets
+	keys    *keyCache
+	tags    tags
+	work    workHook
+
+	mu      sync.RWMutex // guards tenants
+	tenants map[WorkspaceID]*tenant
+}
+
+// DatabaseName is the database's file name in the data directory.
+const DatabaseName = "tuco.db"
+
+// Open opens the data directory, makes it if it is absent, and rebuilds every counter.
+//
+// Errors: those of [kv.Open], and a missing key file, named.
+func Open(opt Options) (*Engine, error) {
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if opt.KeysDir == "" {
+		opt.KeysDir = filepath.Join(opt.Dir, "keys")
+	}
+	if err := os.MkdirAll(opt.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	db, err := kv.Open(filepath.Join(opt.Dir, DatabaseName), kv.Options{
+		Now: opt.Now, MaxSize: opt.MaxSize, Reserve: opt.Reserve, Schema: Schema, AllowNetworkFS: opt.AllowNetworkFS,
+	})
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{db: db, opt: opt, log: opt.Log, tenants: map[WorkspaceID]*tenant{}}
+	e.clock.start(opt.Now)
+	if err := e.load(); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return e, nil
+}
+
+func (e *Engine) load() (err error) {
+	if e.secrets, err = openSecrets(e.db, e.opt.KeysDir); err != nil {
+		return fmt.Errorf("opening the keys in %q: %w", e.opt.KeysDir, err)
+	}
+	if e.keys, err = newKeyCache(); err != nil {
+		return err
+	}
+	return e.loadTenants()
+}
+
+// Close writes what is kept in memory for a while and closes the database. Nothing may be called after it.
+func (e *Engine) Close() error {
+	return errors.Join(e.FlushKeyUse(), e.db.Close())
+}
+
+// Failed is closed when a commit's outcome is not known: the process should end, and recover at its next start.
+func (e *Engine) Failed() <-chan struct{} { return e.db.Failed() }
+
+// Stats are the store's counts.
+func (e *Engine) Stats() kv.Stats { return e.db.Stats() }
+
+// TransportOptions are the limits that the operator sets to what transports may reach.
+func (e *Engine) TransportOptions() transport.Options {
+	return transport.Options{Now: e.opt.Now, AllowFetch: e.opt.AllowFetch}
+}
+
+// tenant returns a workspace's state, nil if there is no such workspace.
+func (e *Engine) tenant(id WorkspaceID) *tenant {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.tenants[id]
+}
+
+func (e *Engine) allTenants() []*tenant {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	all := make([]*tenant, 0, len(e.tenants))
+	for _, t := range e.tenants {
+		all = append(all, t)
+	}
+	return all
+}

@@ -1,0 +1,415 @@
+package engine
+
+import (
+	"errors"
+	"time"
+
+	"tuco/kv"
+)
+
+// A Queue is one environment's messages as the dispatcher sees them. It is comparable.
+//
+// A message waits in one of two places: for a time (due), or for its line (ready). Release moves what
+// is due to a line; Next gives what a line can send; HandOver, called by the transport at its last
+// moment, makes the send durable before it happens; one of Finish, Retry and Lose ends it. If the
+// process dies after HandOver, Interrupted finds the message at the next start.
+type Queue struct{ env *environment }
+
+// Workspace names the queue's workspace.
+func (q Queue) Workspace() WorkspaceID { return q.env.tenant.id }
+
+// Environment names the queue's environment.
+func (q Queue) Environment() Environment { return q.env.name }
+
+// Open tells whether messages may be sent: the workspace exists and is not READ_ONLY.
+func (q Queue) Open() bool {
+	t := q.env.tenant
+	return !t.deleted.Load() && q.env.engine.readOnly(t) == ""
+}
+
+// releaseAtOnce bounds how many messages one transaction moves.
+const releaseAtOnce = 100
+
+// Release moves messages whose time has come to a line that has room, in order of their due time, then
+// id. It returns when the next one is due, zero if none is; that may be in the past if there are more.
+func (q Queue) Release() (next time.Time, err error) {
+	if !q.Open() {
+		return time.Time{}, nil
+	}
+	e := q.env.engine
+	ids, next, err := q.dueNow(e.opt.Now().UTC())
+	for _, id := range ids {
+		for range maxTries {
+			if err = q.release(id); !errors.Is(err, errAgain) {
+				break
+			}
+		}
+		if err != nil {
+			return next, err
+		}
+	}
+	return next, err
+}
+
+// dueNow returns what is due at now, at most releaseAtOnce, and the time of the first that is left.
+func (q Queue) dueNow(now time.Time) (ids []MessageID, next time.Time, err error) {
+	_, err = kv.View(q.env.engine.db, func(tx *kv.Tx) (struct{}, error) {
+		for key := range q.env.store.due.Scan(tx, kv.Range{}) {
+			if next = keyTime(key); next.After(now) || len(ids) == releaseAtOnce {
+				return struct{}{}, nil
+			}
+			ids = append(ids, idOf[messageKind](key))
+		}
+		next = time.Time{}
+		return struct{}{}, nil
+	})
+	return ids, next, err
+}
+
+// dueMessage is a due message with what it lacks.
+type dueMessage struct {
+	Message
+	draft
+	lost bool // its line is gone: the unit that it has of it goes back
+}
+
+// lookDue returns a due message and what it lacks.
+func (env *environment) lookDue(tx *kv.Tx, id MessageID, turn uint64) (v dueMessage, err error) {
+	m, ok := env.store.messages.Get(tx, id.key())
+	if !ok || m.Place != inDue {
+		return v, errWithdrawn
+	}
+	v.Message, v.to = m, m.To
+	v.newContact = m.Plan.Day == 0 && env.newContact(tx, m.person())
+	set := env.lines.Load()
+	own := set.find(m.Line)
+	v.lost = m.Unit.Day != 0 && (own == nil || !own.Active)
+	var lines []*lineState
+	switch {
+	case own != nil && own.Active && (m.Pinned || m.Unit.Day != 0):
+		lines = []*lineState{own}
+	case !m.Pinned:
+		lines = set.active(m.Channel, turn)
+	}
+	for _, l := range lines {
+		v.lines = append(v.lines, candidate{l, env.newConversation(tx, m.person(), l.ID)})
+	}
+	return v, nil
+}
+
+// release charges one due message what it lacks and puts it into its line's queue; or puts it off.
+func (q Queue) release(id MessageID) error {
+	e, env := q.env.engine, q.env
+	turn := env.turn.Add(1)
+	look := func(tx *kv.Tx) (dueMessage, error) { return env.lookDue(tx, id, turn) }
+	before, err := kv.View(e.db, look)
+	if errors.Is(err, errWithdrawn) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	h, wait, err := q.reserve(&before)
+	if err != nil {
+		return err
+	}
+	type done struct {
+		m        Message
+		returned []refund
+	}
+	d, err := writing(Caller{env: env}, func(tx *kv.Tx) (d done, err error) {
+		now, err := look(tx)
+		switch {
+		case err != nil:
+			return d, err
+		case !now.Due.Equal(before.Due), now.lost != before.lost, !now.needsSame(&before.draft, h.line):
+			return d, errAgain
+		}
+		d.m, d.returned = env.released(tx, &now, h, wait)
+		return d, nil
+	})
+	h.settle(err, err == nil)
+	if err != nil {
+		if errors.Is(err, errWithdrawn) {
+			return nil
+		}
+		return err
+	}
+	env.refund(d.returned)
+	e.work.wakeFor(env, &d.m)
+	return nil
+}
+
+// errWithdrawn says that a message is no longer where it was: cancelled, changed or sent.
+var errWithdrawn = errors.New("the message was withdrawn")
+
+// reserve takes what a due message lacks: plan units if it was never charged, a line unit if it has
+// none. When the plan is spent, wait says until when.
+func (q Queue) reserve(m *dueMessage) (h *hold, wait *LimitState, err error) {
+	if len(m.lines) == 0 {
+		return new(hold), nil, nil
+	}
+	for {
+		h = new(hold)
+		var busy bool
+		if m.Plan.Day == 0 {
+			busy, err = q.env.reservePlan(h, m.newContact)
+		}
+		if denied := (*Error)(nil); !busy && errors.As(err, &denied) {
+			h.release()
+			return new(hold), denied.Limit, nil
+		}
+		if !busy && (m.Unit.Day == 0 || m.lost) {
+			busy = q.env.engine.reserveLine(h, m.lines)
+		}
+		if !busy {
+			return h, nil, nil
+		}
+		h.release()
+		if err := q.env.engine.db.Barrier(); err != nil {
+			return nil, nil, storageError(err)
+		}
+	}
+}
+
+// released stores what became of a due message, and returns the unit that it gave back.
+func (env *environment) released(tx *kv.Tx, d *dueMessage, h *hold, wait *LimitState) (m Message, returned []refund) {
+	old := d.Message
+	m = old
+	m.Updated = tx.Now
+	if d.lost {
+		returned = append(returned, env.dropUnit(tx, &m))
+	}
+	switch {
+	case wait != nil:
+		m.wait(wait.ResetsAt, "Waits until "+wait.ResetsAt.Format(time.RFC3339)+": "+planSentences[wait.Name])
+	case len(d.lines) == 0 && m.Pinned && env.gone(tx, m.Line):
+		m.Status, m.Place, m.Reason, m.Error = Failed, nowhere, "", "The line that was asked for was deleted."
+	case len(d.lines) == 0:
+		m.wait(tx.Now.Add(noLineWait), "Waits for an active line.")
+	default:
+		m.Plan.Released = m.Plan.Day == 0
+		m.charge(tx, env, h)
+		if m.Unit.Day == 0 {
+			m.putOff(h.spent)
+			break
+		}
+		m.Status, m.Place, m.Reason = Pending, inReady, ""
+	}
+	env.putMessage(tx, &old, &m)
+	return m, returned
+}
+
+// wait puts the message back to wait for a time.
+func (m *Message) wait(until time.Time, reason string) {
+	m.Status, m.Place, m.Due, m.Reason = Queued, inDue, until.UTC(), reason
+}
+
+// gone tells whether a line was deleted.
+func (env *environment) gone(tx *kv.Tx, id LineID) bool {
+	_, ok := env.line(tx, id)
+	return !ok
+}
+
+// noLineWait is how long a due message waits before the next look for an active line; a change of a
+// line ends it early.
+const noLineWait = time.Minute
+
+// A Job is a message that its line can send now.
+type Job struct {
+	Message Message
+	Line    Line
+	Lead    Lead
+	Text    string // with the lead's values in it
+}
+
+// Next returns up to most messages that the line can send now, without those that busy names; or when
+// there may be one, zero if none waits. While a gap is kept there is at most one.
+func (q Queue) Next(line LineID, most int, busy func(MessageID) bool) (jobs []Job, at time.Time, err error) {
+	l := q.env.lines.Load().find(line)
+	if l == nil || !l.Active || !q.Open() {
+		return nil, time.Time{}, nil
+	}
+	_, err = kv.View(q.env.engine.db, func(tx *kv.Tx) (struct{}, error) {
+		jobs, at = q.next(tx, l.Line, most, busy)
+		return struct{}{}, nil
+	})
+	return jobs, at, err
+}
+
+func (q Queue) next(tx *kv.Tx, l Line, most int, busy func(MessageID) bool) (jobs []Job, at time.Time) {
+	u, _ := q.env.store.lineUsage.Get(tx, []byte(l.identity()))
+	gap := max(l.DeviceGap, l.MinInterval)
+	if gap > 0 || l.ContactGap > 0 {
+		most = 1
+	}
+	follow := q.waiting(tx, readyKey(l.ID, false), most, busy)
+	first := q.waiting(tx, readyKey(l.ID, true), most, busy)
+	free := u.LastSend.Add(time.Duration(gap))
+	freeFirst := u.LastFirst.Add(time.Duration(l.ContactGap))
+	if freeFirst.Before(free) {
+		freeFirst = free
+	}
+	for len(jobs) < most && len(follow)+len(first) > 0 {
+		from, when := &follow, free
+		if len(follow) == 0 || len(first) > 0 && earlier(first[0], follow[0]) && !freeFirst.After(tx.Now) {
+			from, when = &first, freeFirst
+		}
+		if when.After(tx.Now) {
+			return jobs, when
+		}
+		if job, ok := q.job(tx, l, idOf[messageKind]((*from)[0])); ok {
+			jobs = append(jobs, job)
+		}
+		*from = (*from)[1:]
+	}
+	return jobs, time.Time{}
+}
+
+// earlier compares two entries of ready, of whichever kind: by due time, then id.
+func earlier(a, b []byte) bool {
+	const at = len(kv.ID{}) + 1
+	return string(a[at:]) < string(b[at:])
+}
+
+func (q Queue) waiting(tx *kv.Tx, prefix []byte, most int, busy func(MessageID) bool) (keys [][]byte) {
+	for key := range q.env.store.ready.Scan(tx, kv.Prefix(prefix)) {
+		if len(keys) == most {
+			break
+		}
+		if !busy(idOf[messageKind](key)) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+func (q Queue) job(tx *kv.Tx, l Line, id MessageID) (job Job, ok bool) {
+	m, ok := q.env.store.messages.Get(tx, id.key())
+	if !ok {
+		return job, false
+	}
+	lead, _ := q.env.store.leads.Get(tx, m.Lead.key())
+	return Job{Message: m, Line: l, Lead: lead, Text: fill(m.Text, &lead)}, true
+}
+
+// Transport returns the URL of a line's transport.
+func (q Queue) Transport(l Line) (string, error) {
+	return q.env.engine.secrets.open(l.Sealed, l.ID.String())
+}
+
+// ErrNotNow says that a message must not be handed over: it was cancelled, its line or workspace
+// stopped, its window closed, or its line's day is spent. Nothing was sent.
+var ErrNotNow = errors.New("not to be handed over now")
+
+// HandOver makes it durable that the job is being sent: from here on nobody may assume that it was
+// not. The transport calls it at its last moment.
+func (q Queue) HandOver(job Job) error {
+	for range maxTries {
+		if err := q.handOver(job); !errors.Is(err, errAgain) {
+			return err
+		}
+	}
+	return ErrNotNow
+}
+
+func (q Queue) handOver(job Job) error {
+	e, env := q.env.engine, q.env
+	h, err := q.renew(job.Message, job.Line)
+	if err != nil {
+		return err
+	}
+	withdrawn, err := kv.Update(e.db, func(tx *kv.Tx) (bool, error) {
+		m, ok := env.store.messages.Get(tx, job.Message.ID.key())
+		if !ok || m.Place != inReady || m.Line != job.Line.ID {
+			return true, ErrNotNow
+		}
+		l, ok := env.line(tx, m.Line)
+		if !ok || !l.Active || mustWrite(tx, env) != nil {
+			return true, ErrNotNow
+		}
+		if m.Unit.Day != job.Message.Unit.Day || h.line != nil && h.line.first != m.Unit.First {
+			return true, errAgain
+		}
+		return env.handOver(tx, m, l, h, job.Text), nil
+	})
+	err = storageError(err)
+	h.settle(err, err == nil && !withdrawn)
+	if err == nil && withdrawn {
+		return ErrNotNow
+	}
+	return err
+}
+
+// renew takes a unit of today for a message whose unit is of a day that is over. If no room is left, h
+// says which day is spent.
+func (q Queue) renew(m Message, l Line) (h *hold, err error) {
+	e := q.env.engine
+	state := q.env.lines.Load().find(l.ID)
+	if state == nil {
+		return nil, ErrNotNow
+	}
+	for {
+		h = new(hold)
+		if m.Unit.Day >= max(e.lineDay(), state.counter.Day()) {
+			return h, nil
+		}
+		if busy := e.reserveLine(h, []candidate{{state, m.Unit.First}}); !busy {
+			return h, nil
+		}
+		if err := e.db.Barrier(); err != nil {
+			return nil, storageError(err)
+		}
+	}
+}
+
+// handOver stores the message as being sent, or puts it back to wait and reports that.
+func (env *environment) handOver(tx *kv.Tx, m Message, l Line, h *hold, text string) (withdrawn bool) {
+	old := m
+	m.Updated = tx.Now
+	if opens := m.Window.opens(tx.Now); opens.After(tx.Now) {
+		m.wait(opens, windowReason(opens))
+		env.putMessage(tx, &old, &m)
+		return true
+	}
+	if h.line == nil && h.spent != 0 {
+		env.dropUnit(tx, &m)
+		m.putOff(h.spent)
+		env.putMessage(tx, &old, &m)
+		return true
+	}
+	if h.line != nil {
+		env.dropUnit(tx, &m)
+		m.takeUnit(tx, env, h.line, h.unit.Day())
+	}
+	m.Status, m.Place, m.Reason, m.Text = Sending, nowhere, "", text
+	env.putMessage(tx, &old, &m)
+	u, _ := env.store.lineUsage.Get(tx, []byte(l.identity()))
+	u.LastSend = tx.Now
+	if m.Unit.First {
+		u.LastFirst = tx.Now
+	}
+	env.store.lineUsage.Put(tx, []byte(l.identity()), u)
+	return false
+}
+
+// dropUnit takes the message's line unit away and out of the stored total. What it returns goes back
+// to the counter in memory after the commit.
+func (env *environment) dropUnit(tx *kv.Tx, m *Message) (r refund) {
+	l, _ := env.store.lines.Get(tx, m.Line.key())
+	r = refund{identity: l.identity(), line: m.Unit.Day, units: (&candidate{first: m.Unit.First}).needs()}
+	env.chargeLine(tx, r.identity, r.line, -r.units.First, -r.units.Second)
+	m.Unit = LineUnit{}
+	if !m.Pinned {
+		m.Line = LineID{}
+	}
+	return r
+}
+
+// LineIDs names the queue's lines.
+func (q Queue) LineIDs() (ids []LineID) {
+	for _, l := range q.env.lines.Load().all {
+		ids = append(ids, l.ID)
+	}
+	return ids
+}

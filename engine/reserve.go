@@ -1,0 +1,230 @@
+package engine
+
+import (
+	"errors"
+	"time"
+
+	"tuco/engine/quota"
+	"tuco/kv"
+)
+
+// hold is what was reserved in memory for one message: new contact and plan, both or none, and a unit
+// of a line if one had room. The line's refusal only puts the message off.
+type hold struct {
+	contact, plan quota.Unit
+	unit          quota.Unit
+	line          *candidate  // whose unit it is; nil if there is none
+	spent         quota.Label // the UTC day that was found spent, if no line had room
+}
+
+func (h *hold) units() [3]quota.Unit { return [3]quota.Unit{h.contact, h.plan, h.unit} }
+
+func (h *hold) release() {
+	for _, u := range h.units() {
+		u.Release()
+	}
+}
+
+// settle ends the reservation by what became of the transaction: used if it was stored. After an
+// unknown outcome the units stay taken: better too few than one too many.
+func (h *hold) settle(err error, used bool) {
+	denied := (*Error)(nil)
+	switch {
+	case used:
+		for _, u := range h.units() {
+			u.Commit()
+		}
+	case errors.As(err, &denied) && denied.Kind == Unknown:
+	default:
+		h.release()
+	}
+}
+
+// reserve takes what the draft needs. A refusal is final only if what is stored leaves no room; while
+// other requests hold the rest, it waits until they are decided.
+func (e *Engine) reserve(who Caller, d *draft) (*hold, error) {
+	for {
+		h, busy, err := e.tryReserve(who, d)
+		if !busy {
+			return h, err
+		}
+		if err := e.db.Barrier(); err != nil {
+			return nil, storageError(err)
+		}
+	}
+}
+
+func (e *Engine) tryReserve(who Caller, d *draft) (h *hold, busy bool, err error) {
+	h = new(hold)
+	if d.timing.kind == later {
+		return h, false, nil // charged when it is released
+	}
+	if busy, err = who.env.reservePlan(h, d.newContact); busy || err != nil {
+		h.release()
+		return nil, busy, err
+	}
+	if d.timing.kind == inWindow && quota.DayOf(d.timing.due, time.UTC) != e.lineDay() {
+		return h, false, nil // goes on another day, and takes that day's unit then
+	}
+	if busy = e.reserveLine(h, d.lines); busy {
+		h.release()
+		return nil, true, nil
+	}
+	return h, false, nil
+}
+
+// reservePlan takes the new contact, if it is one, and then the message: both or none.
+func (env *environment) reservePlan(h *hold, newContact bool) (busy bool, err error) {
+	t, c := env.tenant, env.tenant.pools[env.name.pool()]
+	today := t.planDay()
+	var verdict quota.Verdict
+	if newContact {
+		if h.contact, verdict = c.contacts.Reserve(today, quota.Sums{First: 1}); verdict != quota.Granted {
+			return verdict == quota.Busy, env.planRefusal(limitContacts)
+		}
+	}
+	h.plan, verdict = c.messages.Reserve(today, quota.Sums{First: 1, Second: 1})
+	switch verdict {
+	case quota.Granted:
+		return false, nil
+	case quota.FirstSpent:
+		return false, env.planRefusal(limitDay)
+	case quota.SecondSpent:
+		return false, env.planRefusal(limitMonth)
+	}
+	return true, nil
+}
+
+// reserveLine takes a unit of the first line that has room. If none has, h says which day is spent.
+func (e *Engine) reserveLine(h *hold, lines []candidate) (busy bool) {
+	today := e.lineDay()
+	h.spent = today
+	for i := range lines {
+		l := &lines[i]
+		unit, verdict := l.counter.Reserve(today, l.needs())
+		switch verdict {
+		case quota.Granted:
+			h.unit, h.line = unit, l
+			return false
+		case quota.Busy:
+			busy = true
+		}
+		h.spent = max(h.spent, l.counter.Day())
+	}
+	return busy
+}
+
+// needs is what a message takes of the line's day.
+func (c *candidate) needs() quota.Sums {
+	n := quota.Sums{First: 1}
+	if c.first {
+		n.Second = 1
+	}
+	return n
+}
+
+// planRefusal is the answer to a message over a plan ceiling.
+func (env *environment) planRefusal(name string) error {
+	for _, l := range env.planLimits() {
+		if l.Name == name {
+			retry := max(time.Second, l.ResetsAt.Sub(env.engine.opt.Now()))
+			return &Error{Kind: QuotaExceeded, Code: CodePlanLimit, Msg: planSentences[name], Limit: &l, RetryAfter: retry}
+		}
+	}
+	panic("no plan limit is called " + name)
+}
+
+var planSentences = map[string]string{
+	limitDay:      "The plan's messages per day are used up. Nothing was stored.",
+	limitMonth:    "The plan's messages per month are used up. Nothing was stored.",
+	limitContacts: "The plan's new contacts per day are used up. Nothing was stored.",
+}
+
+// accept stores the message with what it took, inside the transaction.
+func (env *environment) accept(tx *kv.Tx, who Caller, s *send, d *draft, h *hold) SendResult {
+	lead := env.settleLead(tx, d)
+	m := Message{
+		ID: newID[messageKind](tx, env), Text: s.Text, Attachments: s.Attachments, AttachmentNames: s.AttachmentNames,
+		Channel: s.channel, To: d.to, RecipientName: s.Name, Lead: lead.ID, Line: s.line, Pinned: !s.line.IsZero(),
+		Window: s.Window, BatchID: s.BatchID, CorrelationID: s.CorrelationID, Owner: s.Owner, CRM: s.CRM,
+		MadeBy: who.madeBy(), Updated: tx.Now,
+	}
+	m.Created = createdAt(tx.Now, m.ID)
+	m.charge(tx, env, h)
+	env.place(&m, d.timing, h)
+	env.putMessage(tx, nil, &m)
+	return SendResult{Message: m, Lead: lead, NewLead: d.old == nil}
+}
+
+// createdAt is now, except when the clock went back: then it is the id's time, so that messages sort
+// by both alike.
+func createdAt(now time.Time, id MessageID) time.Time {
+	if at := id.Time(); at.After(now) {
+		return at
+	}
+	return now
+}
+
+// settleLead stores the draft's lead: new, or with the alternates that the request brought.
+func (env *environment) settleLead(tx *kv.Tx, d *draft) Lead {
+	if d.old == nil {
+		d.lead.List = env.quickSends(tx).ID
+		lead := env.addLead(tx, d.lead)
+		env.countLeads(tx, lead.List, 1)
+		return lead
+	}
+	if d.lead.AltPhones != d.old.AltPhones || d.lead.AltEmails != d.old.AltEmails {
+		d.lead.Updated = tx.Now
+		env.putLead(tx, d.old, &d.lead)
+	}
+	return d.lead
+}
+
+// charge writes what h holds into the stored totals and the message.
+func (m *Message) charge(tx *kv.Tx, env *environment, h *hold) {
+	if day := h.plan.Day(); day != 0 {
+		m.Plan.Day = day
+		env.chargePlan(tx, day, 1, 0)
+	}
+	if day := h.contact.Day(); day != 0 {
+		m.Plan.Contact = day
+		env.chargePlan(tx, day, 0, 1)
+	}
+	if h.line != nil {
+		m.takeUnit(tx, env, h.line, h.unit.Day())
+	}
+}
+
+// takeUnit gives the message a unit of a line's day.
+func (m *Message) takeUnit(tx *kv.Tx, env *environment, c *candidate, day quota.Label) {
+	m.Line, m.Unit = c.ID, LineUnit{Day: day, First: c.first}
+	env.chargeLine(tx, c.identity(), day, 1, c.needs().Second)
+}
+
+// place says where the message waits, and what its status is.
+func (env *environment) place(m *Message, when timing, h *hold) {
+	switch {
+	case when.kind == later:
+		m.Status, m.Place, m.Due, m.Scheduled = Scheduled, inDue, when.due, when.due
+	case h.line == nil && h.spent != 0:
+		m.putOff(h.spent)
+	case when.kind == inWindow:
+		m.wait(when.due, windowReason(when.due))
+	default:
+		m.Status, m.Place, m.Due = Pending, inReady, when.due
+	}
+}
+
+// putOff schedules the message after a day on which no line had room for it.
+func (m *Message) putOff(spent quota.Label) {
+	m.Status, m.Place = Scheduled, inDue
+	m.Due = m.Window.deferral(spent)
+	m.Scheduled, m.Reason = m.Due, "Daily limit reached; scheduled for next send window."
+	if !m.Pinned {
+		m.Line = LineID{}
+	}
+}
+
+func windowReason(opens time.Time) string {
+	return "Outside of the send window; it opens at " + opens.UTC().Format(time.RFC3339) + "."
+}

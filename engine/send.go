@@ -1,0 +1,411 @@
+package engine
+
+import (
+	"cmp"
+	"errors"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"tuco/engine/address"
+	"tuco/engine/schedule"
+	"tuco/kv"
+)
+
+// A SendRequest asks for one message, as it came. Empty is nothing said.
+type SendRequest struct {
+	Text                            string
+	Attachments, AttachmentNames    []string
+	Type                            string
+	Phone, Email, Name              string // the recipient's
+	Line, Lead                      string
+	AltPhones, AltEmails            [3]*string // stored on the lead
+	Scheduled                       string
+	Window                          Window
+	FallbackOnFailed, ForceFallback bool
+	BatchID, CorrelationID, Owner   string
+	CRM                             CRM
+}
+
+// send is a request that was checked as far as it can be without a look at the store.
+type send struct {
+	SendRequest
+	channel   Channel
+	line      LineID
+	lead      LeadID
+	scheduled time.Time
+	alternate LeadInput
+}
+
+// maxChars bounds a text, by channel.
+var maxChars = map[Channel]int{SMS: 1600, IMessage: 20_000, Email: 100_000}
+
+const maxURLBytes = 2048
+
+// check applies every rule that the request alone decides, with the documented texts.
+func (r SendRequest) check(who Caller) (s send, err error) {
+	s = send{SendRequest: r, channel: cmp.Or(Channel(r.Type), IMessage)}
+	if maxChars[s.channel] == 0 {
+		return s, Errorf(Invalid, "Invalid messageType. Must be email, sms, or imessage")
+	}
+	if err := s.checkContent(); err != nil {
+		return s, err
+	}
+	if err := s.checkTime(); err != nil {
+		return s, err
+	}
+	if err := s.checkRecipient(who); err != nil {
+		return s, err
+	}
+	if r.FallbackOnFailed || r.ForceFallback { // no fallback can be configured yet
+		return s, Errorf(Invalid, "sendFallbackSmsOnFailed is true but fallback SMS is not configured. Configure fallback in workspace settings (Settings → Fallback) or set sendFallbackSmsOnFailed to false.").With(CodeFallbackMissing)
+	}
+	for _, f := range []struct{ name, value string }{
+		{"batchId", r.BatchID}, {"correlationId", r.CorrelationID}, {"contactOwnerEmail", r.Owner},
+		{"ghlContactId", r.CRM.GHLContactID}, {"ghlLocationId", r.CRM.GHLLocationID},
+		{"hsContactId", r.CRM.HSContactID}, {"hsPortalId", r.CRM.HSPortalID},
+	} {
+		if len(f.value) > maxNameBytes || strings.ContainsRune(f.value, 0) {
+			return s, Errorf(Invalid, "%s must be at most %d bytes without zero bytes", f.name, maxNameBytes)
+		}
+	}
+	return s, nil
+}
+
+func (s *send) checkContent() error {
+	switch {
+	case strings.TrimSpace(s.Text) == "" && len(s.Attachments) == 0:
+		return Errorf(Invalid, "Message and attachmentUrls cannot both be empty")
+	case len(s.Attachments) > 2:
+		return Errorf(Invalid, "Maximum 2 attachments per message")
+	case len(s.AttachmentNames) > len(s.Attachments):
+		return Errorf(Invalid, "attachmentNames must not be more than attachmentUrls")
+	case utf8.RuneCountInString(s.Text) > maxChars[s.channel]:
+		return Errorf(Invalid, "Message is too long: at most %d characters for %s", maxChars[s.channel], s.channel)
+	}
+	for _, raw := range s.Attachments {
+		u, err := url.Parse(raw)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || len(raw) > maxURLBytes {
+			return Errorf(Invalid, "attachmentUrls must be http or https URLs of at most %d bytes", maxURLBytes)
+		}
+	}
+	for _, name := range s.AttachmentNames {
+		if name != "" && checkName(name) != nil {
+			return Errorf(Invalid, "attachmentNames must be at most %d bytes without control characters", maxNameBytes)
+		}
+	}
+	return nil
+}
+
+// dateLayouts are the forms of ISO 8601 that are taken. Without an offset a time is UTC.
+var dateLayouts = []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "2006-01-02T15:04Z07:00", "2006-01-02T15:04", time.DateOnly}
+
+// ParseDate reads an ISO 8601 date.
+func ParseDate(s string) (t time.Time, ok bool) {
+	for _, layout := range dateLayouts {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t.UTC(), true
+		}
+	}
+	return t, false
+}
+
+func (s *send) checkTime() (err error) {
+	if s.Scheduled != "" {
+		var ok bool
+		if s.scheduled, ok = ParseDate(s.Scheduled); !ok {
+			return Errorf(Invalid, "Invalid scheduledDate format")
+		}
+	}
+	for _, clock := range []string{s.Window.Start, s.Window.End} {
+		if _, err := schedule.ParseClock(clock); clock != "" && err != nil {
+			return Errorf(Invalid, "Invalid time format. sendWindowStart and sendWindowEnd must be in HH:mm format (e.g., 09:00, 17:00)")
+		}
+	}
+	if s.Window.Timezone != "" {
+		_, err = schedule.LoadZone(s.Window.Timezone)
+	}
+	if err == nil {
+		_, _, err = s.Window.parse()
+	}
+	if err != nil {
+		return Errorf(Invalid, "Invalid timezone or time window settings. Please check your timezone and time format.")
+	}
+	return nil
+}
+
+func (s *send) checkRecipient(who Caller) (err error) {
+	if s.Phone != "" {
+		if s.Phone, err = address.Phone(s.Phone, DefaultCountryCode); err != nil {
+			return Errorf(Invalid, "recipientPhone: not a valid phone number").With(CodeInvalidAddress)
+		}
+	}
+	if s.Email != "" {
+		if s.Email, err = address.Email(s.Email); err != nil {
+			return Errorf(Invalid, "recipientEmail: not a valid e-mail address").With(CodeInvalidAddress)
+		}
+	}
+	if s.Name != "" && checkName(s.Name) != nil {
+		return Errorf(Invalid, "recipientName must be at most %d bytes without control characters", maxNameBytes)
+	}
+	s.alternate = LeadInput{AltPhones: s.AltPhones, AltEmails: s.AltEmails}
+	if err := s.alternate.applyAddresses(new(Lead), DefaultCountryCode); err != nil {
+		return err
+	}
+	if s.Line != "" {
+		if s.line, err = parseID[lineKind](who, s.Line, "Invalid fromLineId", "Line not found"); err != nil {
+			return err
+		}
+	}
+	if s.Lead != "" {
+		if s.lead, err = parseID[leadKind](who, s.Lead, "Invalid leadId", "Lead not found or access denied"); err != nil {
+			return err
+		}
+	} else if s.Phone == "" && s.Email == "" {
+		return errNoRecipient()
+	}
+	return nil
+}
+
+func errNoRecipient() error {
+	return Errorf(Invalid, "Either recipientEmail or recipientPhone is required (in body or on the lead when leadId is provided).")
+}
+
+// A draft is what a request comes to in the store's present state: whom it reaches, from where, and
+// what it needs. It is made twice: to reserve what it needs, and inside the transaction, where it
+// must still need the same.
+type draft struct {
+	lead       Lead // with the alternates merged; without id if it is new
+	old        *Lead
+	to         []string
+	lines      []candidate // to try, in turn
+	newContact bool
+	timing     timing
+}
+
+// candidate is a line that could send the message.
+type candidate struct {
+	*lineState
+	first bool // the line has never written to the person
+}
+
+// timing is when a message goes by its own request.
+type timing struct {
+	kind timingKind
+	due  time.Time
+}
+
+type timingKind uint8
+
+const (
+	immediate timingKind = iota
+	inWindow             // when its window opens; charged now
+	later                // at its date; charged then
+)
+
+func (s *send) timing(now time.Time) timing {
+	switch opens := s.Window.opens(now); {
+	case s.scheduled.After(now):
+		return timing{later, s.Window.opens(s.scheduled).UTC()}
+	case opens.After(now):
+		return timing{inWindow, opens.UTC()}
+	}
+	return timing{immediate, now}
+}
+
+// draft resolves the request's lead, addresses and lines.
+func (env *environment) draft(tx *kv.Tx, s *send, turn uint64, when timing) (d draft, err error) {
+	d.timing = when
+	if err := env.resolveLead(tx, s, &d); err != nil {
+		return d, err
+	}
+	if d.to = s.addresses(&d.lead); len(d.to) == 0 {
+		return d, errNoRecipient()
+	}
+	lines, err := env.linesFor(tx, s, turn)
+	if err != nil {
+		return d, err
+	}
+	for _, l := range lines {
+		d.lines = append(d.lines, candidate{l, env.newConversation(tx, d.to[0], l.ID)})
+	}
+	d.newContact = env.newContact(tx, d.to[0])
+	return d, nil
+}
+
+// resolveLead finds the lead that the request names or reaches, or makes up a new one.
+func (env *environment) resolveLead(tx *kv.Tx, s *send, d *draft) error {
+	var found bool
+	if !s.lead.IsZero() {
+		if d.lead, found = env.store.leads.Get(tx, s.lead.key()); !found {
+			return Errorf(NotFound, "Lead not found or access denied")
+		}
+	} else {
+		named := slices.DeleteFunc([]string{s.Phone, s.Email}, func(a string) bool { return a == "" })
+		d.lead, found = env.findLead(tx, named)
+	}
+	if found {
+		old := d.lead
+		d.old = &old
+	} else {
+		first, last, _ := strings.Cut(strings.TrimSpace(s.Name), " ")
+		d.lead = Lead{FirstName: first, LastName: strings.TrimSpace(last), Phone: s.Phone, Email: s.Email, Source: "api", Owner: s.Owner, CRM: s.CRM}
+	}
+	return s.alternate.applyAddresses(&d.lead, DefaultCountryCode)
+}
+
+// addresses are those to try, in the documented order. A recipient in the request stands in for the lead's own.
+func (s *send) addresses(l *Lead) []string {
+	phone, email := s.Phone, s.Email
+	if phone == "" && email == "" {
+		phone, email = l.Phone, l.Email
+	}
+	phones := append([]string{phone}, l.AltPhones[:]...)
+	emails := append([]string{email}, l.AltEmails[:]...)
+	var all []string
+	switch s.channel {
+	case IMessage:
+		all = slices.Concat(phones, emails)
+	case SMS:
+		all = phones
+	case Email:
+		all = emails
+	}
+	var to []string
+	for _, a := range all {
+		if a != "" && !slices.Contains(to, a) {
+			to = append(to, a)
+		}
+	}
+	return to
+}
+
+// linesFor returns the lines that may send: the one that was named, or all active ones in turn.
+func (env *environment) linesFor(tx *kv.Tx, s *send, turn uint64) ([]*lineState, error) {
+	set := env.lines.Load()
+	if s.line.IsZero() {
+		if able := set.active(s.channel, turn); len(able) > 0 {
+			return able, nil
+		}
+		return nil, Errorf(Invalid, "No active lines in workspace. Add and activate a line, or provide fromLineId.")
+	}
+	l := set.find(s.line)
+	stored, ok := env.line(tx, s.line)
+	switch {
+	case !ok || l == nil:
+		return nil, Errorf(NotFound, "Line not found")
+	case !stored.Active:
+		return nil, Errorf(Invalid, "The line is not active. Activate it, or leave out fromLineId.")
+	case !stored.Channel.carries(s.channel):
+		return nil, Errorf(Invalid, "This line can't send messages of type %s", s.channel)
+	}
+	return []*lineState{l}, nil
+}
+
+// SendResult is what became of a request to send.
+type SendResult struct {
+	Message Message
+	Lead    Lead
+	NewLead bool
+	Limits  []LimitState
+	Replay  *Answer
+}
+
+// errAgain says that the store changed between a request's reservation and its transaction.
+var errAgain = errors.New("the store changed meanwhile")
+
+// maxTries bounds how often a request is judged anew because others changed what it rests on.
+const maxTries = 50
+
+// Send takes a message in: it is stored and charged, all or nothing, when Send returns without error.
+//
+// Errors: the documented ones as [Invalid] and [NotFound]; [QuotaExceeded] when the plan is spent;
+// [ReadOnly]; [Unknown] if it may have been stored.
+func (e *Engine) Send(who Caller, once *Once, req SendRequest) (SendResult, error) {
+	if err := who.write(MessagesWrite); err != nil {
+		return SendResult{}, err
+	}
+	s, err := req.check(who)
+	if err != nil {
+		return SendResult{}, err
+	}
+	rate, err := e.takeRequest(who.tenant, RateMessages)
+	if err != nil {
+		return SendResult{}, err
+	}
+	turn := who.env.turn.Add(1)
+	for range maxTries {
+		result, err := e.trySend(who, once, &s, turn)
+		if errors.Is(err, errAgain) {
+			continue
+		}
+		return touched(who.env, rate, result, err)
+	}
+	return SendResult{}, &Error{Kind: Unavailable, Code: CodeTemporarilyExhausted, RetryAfter: time.Second, Msg: "Too many requests change the same data at once; try again"}
+}
+
+// touched adds the limits that the request touched to its answer.
+func touched(env *environment, rate *LimitState, result SendResult, err error) (SendResult, error) {
+	limits := env.planLimits()
+	if rate != nil {
+		limits = append(limits, *rate)
+	}
+	if denied := (*Error)(nil); errors.As(err, &denied) && denied.Kind == QuotaExceeded {
+		denied.Limits = limits
+	}
+	result.Limits = limits
+	return result, err
+}
+
+func (e *Engine) trySend(who Caller, once *Once, s *send, turn uint64) (SendResult, error) {
+	when := s.timing(e.opt.Now().UTC())
+	type seen struct {
+		draft
+		replay *Answer
+	}
+	look := func(tx *kv.Tx) (v seen, err error) {
+		if v.replay, err = who.env.replay(tx, once); v.replay != nil || err != nil {
+			return v, err
+		}
+		v.draft, err = who.env.draft(tx, s, turn, when)
+		return v, err
+	}
+	before, err := kv.View(e.db, look)
+	if err != nil || before.replay != nil {
+		return SendResult{Replay: before.replay}, err
+	}
+	held, err := e.reserve(who, &before.draft)
+	if err != nil {
+		// The first request with this key may have been stored since; then this is its repetition.
+		if after, lookErr := kv.View(e.db, look); lookErr == nil && after.replay != nil {
+			return SendResult{Replay: after.replay}, nil
+		}
+		return SendResult{}, err
+	}
+	result, err := writing(who, func(tx *kv.Tx) (SendResult, error) {
+		now, err := look(tx)
+		if err != nil || now.replay != nil {
+			return SendResult{Replay: now.replay}, err
+		}
+		if !now.draft.needsSame(&before.draft, held.line) {
+			return SendResult{}, errAgain
+		}
+		result := who.env.accept(tx, who, s, &now.draft, held)
+		return result, who.env.remember(tx, once, result)
+	})
+	held.settle(err, err == nil && result.Replay == nil)
+	if err == nil && result.Replay == nil {
+		e.work.wakeFor(who.env, &result.Message)
+	}
+	return result, err
+}
+
+// needsSame tells whether d still needs what was reserved for the earlier draft.
+func (d *draft) needsSame(earlier *draft, line *candidate) bool {
+	if d.newContact != earlier.newContact || !slices.Equal(d.to, earlier.to) {
+		return false
+	}
+	return line == nil || slices.ContainsFunc(d.lines, func(c candidate) bool { return c.ID == line.ID && c.first == line.first })
+}
