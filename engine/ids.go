@@ -89,3 +89,19 @@ func (who Caller) owns(id kv.ID, unknown string) error {
 func wrongWorkspace() *Error {
 	return Errorf(Forbidden, "This id belongs to another workspace or environment").With(CodeWrongWorkspace)
 }
+
+// CheckOwner refuses text that is an id of another workspace or environment; any other text is fine.
+func (who Caller) CheckOwner(text string) error {
+	if id, ok := kv.ParseID(text); ok && id.Tag() != who.env.tag && who.env.engine.tags.given(id.Tag()) {
+		return wrongWorkspace()
+	}
+	return nil
+}
+
+// CheckWorkspace refuses the name of another workspace; none is fine.
+func (who Caller) CheckWorkspace(id string) error {
+	if id != "" && id != string(who.Workspace()) {
+		return wrongWorkspace()
+	}
+	return nil
+}

@@ -467,3 +467,14 @@ func (e *Engine) changeLine(who Caller, fn func(tx *kv.Tx) (Line, error)) (Line,
 	e.work.wakeAll(who.tenant)
 	return l, nil
 }
+
+// Report returns a line of the caller's with what it has used today.
+func (e *Engine) Report(who Caller, l Line) LineReport {
+	today := e.lineDay()
+	report := LineReport{Line: l, Today: today}
+	if state := who.env.lines.Load().find(l.ID); state != nil {
+		states := state.limits(today)
+		report.Messages, report.NewToday = states[0].Used, states[1].Used
+	}
+	return report
+}

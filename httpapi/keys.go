@@ -1,0 +1,179 @@
+package httpapi
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"tuco/engine"
+)
+
+// keyObject is an API key in an answer.
+type keyObject struct {
+	ID          string         `json:"id" required:"true"`
+	Name        string         `json:"name" required:"true"`
+	Environment string         `json:"environment" required:"true" enum:"development,staging,production"`
+	Role        *string        `json:"role" description:"null if the scopes were listed"`
+	Scopes      []engine.Scope `json:"scopes" required:"true"`
+	MadeBy      string         `json:"madeBy" required:"true" description:"operator, or the id of a key"`
+	Allow       []string       `json:"allow" required:"true" description:"networks that may use it; all if empty"`
+	IsDisabled  bool           `json:"isDisabled" required:"true"`
+	RevokedAt   *date          `json:"revokedAt" format:"date-time"`
+	ExpiresAt   *date          `json:"expiresAt" format:"date-time"`
+	Secrets     []keySecret    `json:"secrets" required:"true"`
+	CreatedAt   date           `json:"createdAt" required:"true" format:"date-time"`
+	UpdatedAt   date           `json:"updatedAt" required:"true" format:"date-time"`
+}
+
+type keySecret struct {
+	Hint         string  `json:"hint" required:"true"`
+	CreatedAt    date    `json:"createdAt" required:"true" format:"date-time"`
+	ExpiresAt    *date   `json:"expiresAt" format:"date-time"`
+	LastUsedAt   *date   `json:"lastUsedAt" format:"date-time"`
+	LastUsedFrom *string `json:"lastUsedFrom"`
+}
+
+func newKeyObject(env engine.Environment, k engine.Key) keyObject {
+	o := keyObject{
+		ID: k.ID.String(), Name: k.Name, Environment: string(env), Role: nullable(string(k.Role)), Scopes: k.Scopes, MadeBy: k.MadeBy,
+		Allow: []string{}, IsDisabled: k.Disabled, RevokedAt: newDate(k.Revoked), ExpiresAt: newDate(k.Expires), Secrets: []keySecret{},
+		CreatedAt: date(k.Created), UpdatedAt: date(k.Updated),
+	}
+	for _, p := range k.Allow {
+		o.Allow = append(o.Allow, p.String())
+	}
+	for _, s := range k.Secrets {
+		o.Secrets = append(o.Secrets, keySecret{s.Hint, date(s.Created), newDate(s.Expires), newDate(s.LastUsed), nullable(s.LastAddr)})
+	}
+	return o
+}
+
+type keysResponse struct {
+	Keys []keyObject `json:"keys" required:"true"`
+}
+
+// listKeys serves GET /api/keys.
+func (s *Server) listKeys(c *call, _ nothing) (reply, error) {
+	all, err := s.eng.Keys(c.who)
+	if err != nil {
+		return reply{}, err
+	}
+	answer := keysResponse{[]keyObject{}}
+	for _, k := range all {
+		answer.Keys = append(answer.Keys, newKeyObject(c.who.Environment(), k))
+	}
+	return ok(answer)
+}
+
+type createKeyRequest struct {
+	inWorkspace
+	Name      string         `json:"name" required:"true"`
+	Role      string         `json:"role,omitzero" enum:"viewer,member,admin,owner" description:"member by default"`
+	Scopes    []engine.Scope `json:"scopes,omitzero" description:"instead of a role"`
+	ExpiresAt string         `json:"expiresAt,omitzero" description:"ISO 8601; never without it"`
+	Allow     []string       `json:"allow,omitzero" description:"networks that may use it, as CIDR"`
+}
+
+type secretResponse struct {
+	ID      string    `json:"id" required:"true"`
+	Secret  string    `json:"secret" required:"true"`
+	Key     keyObject `json:"key" required:"true"`
+	Warning string    `json:"warning" required:"true"`
+}
+
+const secretWarning = "Save this secret now. You will not be able to see it again."
+
+// createKey serves POST /api/keys.
+func (s *Server) createKey(c *call, req createKeyRequest) (reply, error) {
+	in := engine.NewKey{Name: req.Name, Role: engine.Role(req.Role), Scopes: req.Scopes}
+	var err error
+	if in.Allow, err = ParsePrefixes(req.Allow); err != nil {
+		return reply{}, err
+	}
+	if in.Expires, err = queryDate("expiresAt", req.ExpiresAt); err != nil {
+		return reply{}, err
+	}
+	k, secret, err := s.eng.CreateKey(c.who, in)
+	if err != nil {
+		return reply{}, err
+	}
+	return reply{status: http.StatusCreated, body: secretResponse{k.ID.String(), secret, newKeyObject(c.who.Environment(), k), secretWarning}}, nil
+}
+
+// ParsePrefixes reads networks in CIDR notation, or single addresses.
+func ParsePrefixes(list []string) ([]netip.Prefix, error) {
+	var prefixes []netip.Prefix
+	for _, text := range list {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			var addr netip.Addr
+			if addr, err = netip.ParseAddr(text); err == nil {
+				p = netip.PrefixFrom(addr, addr.BitLen())
+			}
+		}
+		if err != nil || strings.Contains(text, "%") {
+			return nil, engine.Errorf(engine.Invalid, "%q is not a network such as 192.0.2.0/24", text)
+		}
+		prefixes = append(prefixes, p.Masked())
+	}
+	return prefixes, nil
+}
+
+type setKeyRequest struct {
+	inWorkspace
+	ID         string          `path:"id" json:"-"`
+	Name       *string         `json:"name,omitzero"`
+	Role       *engine.Role    `json:"role,omitzero"`
+	Scopes     *[]engine.Scope `json:"scopes,omitzero"`
+	Allow      *[]string       `json:"allow,omitzero"`
+	IsDisabled *bool           `json:"isDisabled,omitzero"`
+}
+
+type keyResponse struct {
+	Key keyObject `json:"key" required:"true"`
+}
+
+// setKey serves PATCH /api/keys/{id}.
+func (s *Server) setKey(c *call, req setKeyRequest) (reply, error) {
+	change := engine.KeyChange{Name: req.Name, Role: req.Role, Scopes: req.Scopes, Disabled: req.IsDisabled}
+	if req.Allow != nil {
+		allow, err := ParsePrefixes(*req.Allow)
+		if err != nil {
+			return reply{}, err
+		}
+		change.Allow = &allow
+	}
+	k, err := s.eng.SetKey(c.who, req.ID, change)
+	if err != nil {
+		return reply{}, err
+	}
+	return ok(keyResponse{newKeyObject(c.who.Environment(), k)})
+}
+
+// revokeKey serves DELETE /api/keys/{id}.
+func (s *Server) revokeKey(c *call, in idInput) (reply, error) {
+	if err := s.eng.RevokeKey(c.who, in.ID); err != nil {
+		return reply{}, err
+	}
+	return ok(successResponse{true})
+}
+
+type rotateKeyRequest struct {
+	inWorkspace
+	ID      string `path:"id" json:"-"`
+	Overlap string `json:"overlap,omitzero" description:"how long the old secret goes on, such as 24h; 0 by default"`
+}
+
+// rotateKey serves POST /api/keys/{id}/rotate.
+func (s *Server) rotateKey(c *call, req rotateKeyRequest) (reply, error) {
+	overlap, err := time.ParseDuration(or(req.Overlap, "0"))
+	if err != nil {
+		return reply{}, engine.Errorf(engine.Invalid, "overlap must be a duration such as 24h")
+	}
+	k, secret, err := s.eng.RotateKey(c.who, req.ID, overlap)
+	if err != nil {
+		return reply{}, err
+	}
+	return ok(secretResponse{k.ID.String(), secret, newKeyObject(c.who.Environment(), k), secretWarning})
+}

@@ -1,0 +1,93 @@
+package httpapi
+
+import (
+	"context"
+	"net"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/middleware/recover"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"tuco/engine"
+)
+
+// Options make a server. Only Engine is needed.
+type Options struct {
+	// Engine does the work.
+	Engine *engine.Engine
+	// Version is shown in the OpenAPI document and to the operator.
+	Version string
+	// Log gets one event per outcome.
+	Log zerolog.Logger
+	// Concurrency bounds the connections that are served at a time. 10,000 if 0.
+	Concurrency int
+	// ReadTimeout, WriteTimeout and IdleTimeout bound how long a peer may take. 30 s, 60 s and 2 min if 0.
+	ReadTimeout, WriteTimeout, IdleTimeout time.Duration
+	// Registry holds the metrics. A new one if nil.
+	Registry *prometheus.Registry
+}
+
+// A Server answers HTTP requests.
+type Server struct {
+	eng     *engine.Engine
+	opt     Options
+	log     zerolog.Logger
+	app     *fiber.App
+	metrics *metrics
+	routes  []*route
+	openAPI []byte
+}
+
+// Limits of a request. Bodies over bodyBytes are taken by bulk routes only.
+const (
+	headerBytes   = 16 << 10
+	bodyBytes     = 1 << 20
+	bulkBodyBytes = 32 << 20
+)
+
+// New makes a server.
+func New(opt Options) (*Server, error) {
+	if opt.Registry == nil {
+		opt.Registry = prometheus.NewRegistry()
+	}
+	s := &Server{eng: opt.Engine, opt: opt, log: opt.Log}
+	s.metrics = newMetrics(opt.Registry, opt.Engine)
+	s.app = fiber.New(fiber.Config{
+		AppName: "tuco", ServerHeader: "", DisableStartupMessage: true,
+		Immutable: true, CaseSensitive: true, StrictRouting: true, DisableDefaultContentType: true,
+		ErrorHandler: s.writeError, BodyLimit: bulkBodyBytes, ReadBufferSize: headerBytes,
+		Concurrency: or(opt.Concurrency, 10_000), ReadTimeout: or(opt.ReadTimeout, 30*time.Second),
+		WriteTimeout: or(opt.WriteTimeout, time.Minute), IdleTimeout: or(opt.IdleTimeout, 2*time.Minute),
+		RequestMethods: []string{fiber.MethodGet, fiber.MethodHead, fiber.MethodPost, fiber.MethodPut, fiber.MethodPatch, fiber.MethodDelete},
+	})
+	s.app.Use(s.outermost, recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: s.logPanic}), guard)
+	s.addRoutes()
+	s.app.Use(notFound)
+	var err error
+	s.openAPI, err = s.describe()
+	return s, err
+}
+
+func or[T comparable](v, fallback T) T {
+	var zero T
+	if v == zero {
+		return fallback
+	}
+	return v
+}
+
+// Serve answers requests on ln until [Server.Shutdown].
+func (s *Server) Serve(ln net.Listener) error { return s.app.Listener(ln) }
+
+// Shutdown takes no new connection and waits for the requests that were begun, as long as ctx allows.
+func (s *Server) Shutdown(ctx context.Context) error { return s.app.ShutdownWithContext(ctx) }
+
+func notFound(*fiber.Ctx) error {
+	return engine.Errorf(engine.NotFound, "Not found")
+}
+
+func (s *Server) logPanic(c *fiber.Ctx, p any) {
+	s.log.Error().Str("request", requestID(c)).Str("route", c.Route().Path).Interface("panic", p).Stack().Msg("panic in a handler")
+}
