@@ -1,0 +1,554 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"tuco/engine"
+	"tuco/strictjson"
+)
+
+// AdminServer answers the operator's commands on the admin socket: POST /<command> with a JSON object.
+// Who can open the socket is the operator; the file's mode decides that.
+type AdminServer struct {
+	eng    *engine.Engine
+	admin  engine.Admin
+	log    zerolog.Logger
+	server *http.Server
+}
+
+// NewAdmin makes the operator's server.
+func NewAdmin(eng *engine.Engine, log zerolog.Logger) *AdminServer {
+	a := &AdminServer{eng: eng, admin: eng.Admin(), log: log}
+	mux := http.NewServeMux()
+	a.addCommands(mux)
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	a.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	return a
+}
+
+// Serve answers on ln until Shutdown.
+func (a *AdminServer) Serve(ln net.Listener) error {
+	if err := a.server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Shutdown waits for the commands that were begun, as long as ctx allows.
+func (a *AdminServer) Shutdown(ctx context.Context) error { return a.server.Shutdown(ctx) }
+
+// command registers fn under a name.
+func command[In, Out any](a *AdminServer, mux *http.ServeMux, name string, fn func(In) (Out, error)) {
+	mux.HandleFunc("POST /"+name, func(w http.ResponseWriter, r *http.Request) {
+		var in In
+		body, err := io.ReadAll(io.LimitReader(r.Body, bodyBytes))
+		if err == nil {
+			err = strictjson.Unmarshal(body, &in, strictjson.RejectUnknown)
+		}
+		var out Out
+		if err == nil {
+			out, err = fn(in)
+		}
+		a.answer(w, name, out, err)
+	})
+}
+
+func (a *AdminServer) answer(w http.ResponseWriter, name string, out any, err error) {
+	status, body := http.StatusOK, out
+	if err != nil {
+		a.log.Warn().Err(err).Str("command", name).Msg("admin command failed")
+		status, body = adminError(err)
+	} else {
+		a.log.Info().Str("command", name).Msg("admin command")
+	}
+	data, err := strictjson.Marshal(body)
+	if err != nil {
+		http.Error(w, internalText, http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	w.Write(data)
+}
+
+// adminError tells the operator everything: who reads it may see it.
+func adminError(err error) (int, any) {
+	var e *engine.Error
+	if errors.As(err, &e) {
+		return statusOf[e.Kind], errorResponse{Error: e.Error(), Code: e.Code, Reason: e.Reason}
+	}
+	var bad *strictjson.Error
+	if errors.As(err, &bad) {
+		return http.StatusBadRequest, errorResponse{Error: bad.Msg}
+	}
+	return http.StatusInternalServerError, errorResponse{Error: err.Error()}
+}
+
+// AdminClient speaks to a running server over its admin socket.
+type AdminClient struct {
+	socket string
+	client http.Client
+}
+
+// NewAdminClient returns a client of the server whose admin socket is at path.
+func NewAdminClient(path string) *AdminClient {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}
+	return &AdminClient{path, http.Client{Transport: &http.Transport{DialContext: dial}}}
+}
+
+// ErrNoServer says that nobody answers on the admin socket.
+var ErrNoServer = errors.New("no server is running")
+
+// Call runs a command and decodes its answer into out.
+func (c *AdminClient) Call(name string, in, out any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	resp, err := c.client.Post("http://admin/"+name, "application/json", bytes.NewReader(body))
+	if op := (*net.OpError)(nil); errors.As(err, &op) && op.Op == "dial" {
+		return ErrNoServer
+	}
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		var e errorResponse
+		if json.Unmarshal(data, &e) != nil || e.Error == "" {
+			e.Error = resp.Status
+		}
+		return errors.New(e.Error)
+	}
+	return json.Unmarshal(data, out)
+}
+
+// Nothing is the input, or the answer, of a command that has none.
+type Nothing struct{}
+
+// IDInput names one record.
+type IDInput struct {
+	ID string `json:"id"`
+}
+
+// WorkspaceInput makes or changes a workspace; nil leaves it.
+type WorkspaceInput struct {
+	ID       string  `json:"id,omitempty"`
+	Name     *string `json:"name,omitempty"`
+	Plan     *string `json:"plan,omitempty"`
+	Timezone *string `json:"timezone,omitempty"`
+	ReadOnly *string `json:"readOnly,omitempty"` // empty: it takes writes again
+}
+
+// WorkspaceOutput is a workspace as the operator sees it.
+type WorkspaceOutput struct {
+	ID        string  `json:"id"`
+	Name      string  `json:"name"`
+	Plan      string  `json:"plan"`
+	Timezone  string  `json:"timezone"`
+	State     string  `json:"state"`
+	Reason    *string `json:"reason"`
+	Since     *string `json:"since"`
+	CreatedAt string  `json:"createdAt"`
+}
+
+// WorkspacesOutput is every workspace.
+type WorkspacesOutput struct {
+	Workspaces []WorkspaceOutput `json:"workspaces"`
+}
+
+func newWorkspaceOutput(w engine.Workspace) WorkspaceOutput {
+	out := WorkspaceOutput{ID: string(w.ID), Name: w.Name, Plan: w.Plan, Timezone: w.Timezone, State: "active", CreatedAt: w.Created.Format(dateLayout)}
+	if w.ReadOnly != "" {
+		out.State, out.Reason, out.Since = "read_only", nullable(string(w.ReadOnly)), nullable(w.ReadOnlySince.Format(dateLayout))
+	}
+	return out
+}
+
+// DryRunOutput is what READ_ONLY would have refused lately.
+type DryRunOutput struct {
+	Since    string           `json:"since"`
+	Requests map[string]int64 `json:"requests"` // by scope
+	Waiting  int              `json:"waiting"`  // messages that would not go
+}
+
+// PlanInput makes or changes a plan; nil leaves it. For lines -1 is unlimited.
+type PlanInput struct {
+	Name              string `json:"name"`
+	MessagesPerDay    *int64 `json:"messagesPerDay,omitempty"`
+	MessagesPerMonth  *int64 `json:"messagesPerMonth,omitempty"`
+	NewContactsPerDay *int64 `json:"newContactsPerDay,omitempty"`
+	PhoneLines        *int64 `json:"phoneLines,omitempty"`
+	EmailLines        *int64 `json:"emailLines,omitempty"`
+	RequestsPerMinute *int64 `json:"requestsPerMinute,omitempty"`
+}
+
+// PlanOutput is a plan; null is unlimited, or for requests per minute the documented limits.
+type PlanOutput struct {
+	Name              string `json:"name"`
+	MessagesPerDay    *int64 `json:"messagesPerDay"`
+	MessagesPerMonth  *int64 `json:"messagesPerMonth"`
+	NewContactsPerDay *int64 `json:"newContactsPerDay"`
+	PhoneLines        *int64 `json:"phoneLines"`
+	EmailLines        *int64 `json:"emailLines"`
+	RequestsPerMinute *int64 `json:"requestsPerMinute"`
+}
+
+// PlansOutput is every plan.
+type PlansOutput struct {
+	Plans []PlanOutput `json:"plans"`
+}
+
+func newPlanOutput(p engine.Plan) PlanOutput {
+	lines := func(n int64) *int64 {
+		if n == engine.UnlimitedLines {
+			return nil
+		}
+		return &n
+	}
+	return PlanOutput{p.Name, limited(p.MessagesPerDay), limited(p.MessagesPerMonth), limited(p.NewContactsPerDay), lines(p.PhoneLines), lines(p.EmailLines), p.RequestsPerMinute}
+}
+
+// KeyInput makes a key, or with a secret imports it.
+type KeyInput struct {
+	WorkspaceID string   `json:"workspaceId"`
+	Environment string   `json:"environment"`
+	Name        string   `json:"name"`
+	Role        string   `json:"role,omitempty"`
+	Scopes      []string `json:"scopes,omitempty"`
+	Expires     string   `json:"expires,omitempty"` // a duration from now, such as 2160h
+	Allow       []string `json:"allow,omitempty"`
+	Secret      string   `json:"secret,omitempty"`
+}
+
+// RotateInput rotates a key.
+type RotateInput struct {
+	ID      string `json:"id"`
+	Overlap string `json:"overlap,omitempty"`
+}
+
+// LineInput makes or changes a line; nil leaves it.
+type LineInput struct {
+	ID                 string  `json:"id,omitempty"`
+	WorkspaceID        string  `json:"workspaceId,omitempty"`
+	Environment        string  `json:"environment,omitempty"`
+	Channel            string  `json:"channel,omitempty"`
+	FirstName          *string `json:"firstName,omitempty"`
+	LastName           *string `json:"lastName,omitempty"`
+	Phone              *string `json:"phone,omitempty"`
+	Email              *string `json:"email,omitempty"`
+	Transport          *string `json:"transport,omitempty"`
+	DailyMessages      *int64  `json:"dailyMessages,omitempty"`
+	DailyConversations *int64  `json:"dailyConversations,omitempty"`
+	DeviceGap          *string `json:"deviceGap,omitempty"`
+	ContactGap         *string `json:"contactGap,omitempty"`
+	Active             *bool   `json:"active,omitempty"`
+}
+
+// ScopeInput names a workspace, and one of its environments or all.
+type ScopeInput struct {
+	WorkspaceID string `json:"workspaceId"`
+	Environment string `json:"environment,omitempty"`
+}
+
+// SettleInput ends a message whose outcome is unknown.
+type SettleInput struct {
+	ID string `json:"id"`
+	As string `json:"as"` // sent, failed, or pending to send it again
+}
+
+// CheckOutput is what a check found.
+type CheckOutput struct {
+	Faults []string `json:"faults"`
+}
+
+func (a *AdminServer) addCommands(mux *http.ServeMux) {
+	command(a, mux, "workspace/create", func(in WorkspaceInput) (WorkspaceOutput, error) {
+		text := func(s *string) string {
+			if s == nil {
+				return ""
+			}
+			return *s
+		}
+		w, err := a.admin.CreateWorkspace(text(in.Name), text(in.Plan), text(in.Timezone))
+		return newWorkspaceOutput(w), err
+	})
+	command(a, mux, "workspace/list", func(Nothing) (WorkspacesOutput, error) {
+		all, err := a.admin.Workspaces()
+		out := WorkspacesOutput{[]WorkspaceOutput{}}
+		for _, w := range all {
+			out.Workspaces = append(out.Workspaces, newWorkspaceOutput(w))
+		}
+		return out, err
+	})
+	command(a, mux, "workspace/show", func(in IDInput) (WorkspaceOutput, error) {
+		w, err := a.admin.Workspace(engine.WorkspaceID(in.ID))
+		return newWorkspaceOutput(w), err
+	})
+	command(a, mux, "workspace/set", func(in WorkspaceInput) (WorkspaceOutput, error) {
+		change := engine.WorkspaceChange{Name: in.Name, Plan: in.Plan, Timezone: in.Timezone, ReadOnly: (*engine.ReadOnlyReason)(in.ReadOnly)}
+		w, err := a.admin.SetWorkspace(engine.WorkspaceID(in.ID), change)
+		return newWorkspaceOutput(w), err
+	})
+	command(a, mux, "workspace/dry-run", func(in IDInput) (DryRunOutput, error) {
+		seen, err := a.admin.RecentWrites(engine.WorkspaceID(in.ID))
+		out := DryRunOutput{Since: seen.Since.UTC().Format(dateLayout), Requests: map[string]int64{}, Waiting: seen.Waiting}
+		for scope, n := range seen.Requests {
+			out.Requests[string(scope)] = n
+		}
+		return out, err
+	})
+	command(a, mux, "workspace/delete", func(in IDInput) (Nothing, error) {
+		return Nothing{}, a.admin.DeleteWorkspace(engine.WorkspaceID(in.ID))
+	})
+	command(a, mux, "plan/set", func(in PlanInput) (PlanOutput, error) {
+		p, err := a.admin.SetPlan(in.Name, engine.PlanChange{
+			MessagesPerDay: in.MessagesPerDay, MessagesPerMonth: in.MessagesPerMonth, NewContactsPerDay: in.NewContactsPerDay,
+			PhoneLines: in.PhoneLines, EmailLines: in.EmailLines, RequestsPerMinute: in.RequestsPerMinute,
+		})
+		return newPlanOutput(p), err
+	})
+	command(a, mux, "plan/list", func(Nothing) (PlansOutput, error) {
+		all, err := a.admin.Plans()
+		out := PlansOutput{[]PlanOutput{}}
+		for _, p := range all {
+			out.Plans = append(out.Plans, newPlanOutput(p))
+		}
+		return out, err
+	})
+	command(a, mux, "plan/show", func(in PlanInput) (PlanOutput, error) {
+		p, err := a.admin.Plan(in.Name)
+		return newPlanOutput(p), err
+	})
+	a.addKeyCommands(mux)
+	a.addLineCommands(mux)
+	command(a, mux, "usage", func(in ScopeInput) (map[string][]limitObject, error) {
+		out := map[string][]limitObject{}
+		return out, a.each(in, func(who engine.Caller) error {
+			states, err := a.eng.Usage(who)
+			out[string(who.Environment())] = newLimits(states)
+			return err
+		})
+	})
+	command(a, mux, "message/unknown", func(in ScopeInput) (messagesResponse, error) {
+		out := messagesResponse{Messages: []messageObject{}}
+		return out, a.each(in, func(who engine.Caller) error {
+			page, err := a.eng.Messages(who, engine.MessageQuery{Status: engine.Uncertain, Limit: maxPageSize})
+			for _, v := range page.Messages {
+				out.Messages = append(out.Messages, newMessageObject(who.Workspace(), v))
+			}
+			return err
+		})
+	})
+	command(a, mux, "message/settle", func(in SettleInput) (messageObject, error) {
+		who, err := a.admin.FindOwner(in.ID, "Message not found")
+		if err != nil {
+			return messageObject{}, err
+		}
+		m, err := a.eng.Settle(who, in.ID, engine.Status(in.As))
+		if err != nil {
+			return messageObject{}, err
+		}
+		return newMessageObject(who.Workspace(), engine.MessageView{Message: m}), nil
+	})
+	command(a, mux, "clock/accept", func(Nothing) (Nothing, error) {
+		a.admin.AcceptClock()
+		return Nothing{}, nil
+	})
+	command(a, mux, "check", func(Nothing) (CheckOutput, error) {
+		faults, err := a.eng.Check()
+		return CheckOutput{append([]string{}, faults...)}, err
+	})
+}
+
+// each runs fn for the environments that in names.
+func (a *AdminServer) each(in ScopeInput, fn func(engine.Caller) error) error {
+	envs := engine.Environments
+	if in.Environment != "" {
+		env, err := engine.ParseEnvironment(in.Environment)
+		if err != nil {
+			return err
+		}
+		envs = []engine.Environment{env}
+	}
+	for _, env := range envs {
+		who, err := a.admin.In(engine.WorkspaceID(in.WorkspaceID), env)
+		if err != nil {
+			return err
+		}
+		if err := fn(who); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *AdminServer) addKeyCommands(mux *http.ServeMux) {
+	command(a, mux, "key/create", a.createKey)
+	command(a, mux, "key/list", func(in ScopeInput) (keysResponse, error) {
+		out := keysResponse{[]keyObject{}}
+		return out, a.each(in, func(who engine.Caller) error {
+			all, err := a.eng.Keys(who)
+			for _, k := range all {
+				out.Keys = append(out.Keys, newKeyObject(who.Environment(), k))
+			}
+			return err
+		})
+	})
+	disable := func(yes bool) func(IDInput) (keyObject, error) {
+		return func(in IDInput) (keyObject, error) {
+			who, err := a.admin.FindOwner(in.ID, "Key not found")
+			if err != nil {
+				return keyObject{}, err
+			}
+			k, err := a.eng.SetKey(who, in.ID, engine.KeyChange{Disabled: &yes})
+			return newKeyObject(who.Environment(), k), err
+		}
+	}
+	command(a, mux, "key/disable", disable(true))
+	command(a, mux, "key/enable", disable(false))
+	command(a, mux, "key/revoke", func(in IDInput) (successResponse, error) {
+		who, err := a.admin.FindOwner(in.ID, "Key not found")
+		if err != nil {
+			return successResponse{}, err
+		}
+		return successResponse{true}, a.eng.RevokeKey(who, in.ID)
+	})
+	command(a, mux, "key/rotate", func(in RotateInput) (secretResponse, error) {
+		overlap, err := time.ParseDuration(or(in.Overlap, "0"))
+		if err != nil {
+			return secretResponse{}, engine.Errorf(engine.Invalid, "overlap must be a duration such as 24h")
+		}
+		who, err := a.admin.FindOwner(in.ID, "Key not found")
+		if err != nil {
+			return secretResponse{}, err
+		}
+		k, secret, err := a.eng.RotateKey(who, in.ID, overlap)
+		return secretResponse{k.ID.String(), secret, newKeyObject(who.Environment(), k), secretWarning}, err
+	})
+}
+
+func (a *AdminServer) createKey(in KeyInput) (secretResponse, error) {
+	key := engine.NewKey{Name: in.Name, Role: engine.Role(in.Role), Secret: in.Secret}
+	for _, s := range in.Scopes {
+		key.Scopes = append(key.Scopes, engine.Scope(s))
+	}
+	var err error
+	if key.Allow, err = ParsePrefixes(in.Allow); err != nil {
+		return secretResponse{}, err
+	}
+	if in.Expires != "" {
+		d, err := time.ParseDuration(in.Expires)
+		if err != nil || d <= 0 {
+			return secretResponse{}, engine.Errorf(engine.Invalid, "expires must be a duration such as 2160h")
+		}
+		key.Expires = time.Now().UTC().Add(d)
+	}
+	who, err := a.admin.In(engine.WorkspaceID(in.WorkspaceID), engine.Environment(in.Environment))
+	if err != nil {
+		return secretResponse{}, err
+	}
+	k, secret, err := a.eng.CreateKey(who, key)
+	if err != nil {
+		return secretResponse{}, err
+	}
+	out := secretResponse{k.ID.String(), secret, newKeyObject(who.Environment(), k), secretWarning}
+	if in.Secret != "" {
+		out.Secret, out.Warning = "", "" // who imports it has it
+	}
+	return out, nil
+}
+
+func (a *AdminServer) addLineCommands(mux *http.ServeMux) {
+	command(a, mux, "line/create", func(in LineInput) (lineObject, error) {
+		change, err := in.change()
+		if err != nil {
+			return lineObject{}, err
+		}
+		who, err := a.admin.In(engine.WorkspaceID(in.WorkspaceID), engine.Environment(in.Environment))
+		if err != nil {
+			return lineObject{}, err
+		}
+		l, err := a.eng.CreateLine(who, engine.Channel(in.Channel), change)
+		if err != nil {
+			return lineObject{}, err
+		}
+		return newLineObject(who.Workspace(), a.eng.Report(who, l)), nil
+	})
+	command(a, mux, "line/list", func(in ScopeInput) (map[string][]lineObject, error) {
+		out := map[string][]lineObject{}
+		return out, a.each(in, func(who engine.Caller) error {
+			all, err := a.eng.Lines(who)
+			list := []lineObject{}
+			for _, l := range all {
+				list = append(list, newLineObject(who.Workspace(), l))
+			}
+			out[string(who.Environment())] = list
+			return err
+		})
+	})
+	command(a, mux, "line/set", func(in LineInput) (lineObject, error) {
+		change, err := in.change()
+		if err != nil {
+			return lineObject{}, err
+		}
+		who, err := a.admin.FindOwner(in.ID, "Line not found")
+		if err != nil {
+			return lineObject{}, err
+		}
+		l, err := a.eng.SetLine(who, in.ID, change)
+		if err != nil {
+			return lineObject{}, err
+		}
+		return newLineObject(who.Workspace(), a.eng.Report(who, l)), nil
+	})
+	command(a, mux, "line/delete", func(in IDInput) (successResponse, error) {
+		who, err := a.admin.FindOwner(in.ID, "Line not found")
+		if err != nil {
+			return successResponse{}, err
+		}
+		return successResponse{true}, a.eng.DeleteLine(who, in.ID)
+	})
+}
+
+func (in LineInput) change() (engine.LineChange, error) {
+	device, err := duration("device-gap", in.DeviceGap)
+	if err != nil {
+		return engine.LineChange{}, err
+	}
+	contact, err := duration("contact-gap", in.ContactGap)
+	return engine.LineChange{
+		FirstName: in.FirstName, LastName: in.LastName, Phone: in.Phone, Email: in.Email, Transport: in.Transport,
+		DailyMessages: in.DailyMessages, DailyNew: in.DailyConversations, DeviceGap: device, ContactGap: contact, Active: in.Active,
+	}, err
+}
+
+func duration(name string, text *string) (*time.Duration, error) {
+	if text == nil {
+		return nil, nil
+	}
+	d, err := time.ParseDuration(*text)
+	if err != nil {
+		return nil, engine.Errorf(engine.Invalid, "%s must be a duration such as 30s", name)
+	}
+	return &d, nil
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"tuco/engine"
+	"tuco/engine/dispatch"
+	"tuco/httpapi"
+)
+
+// serveFlags say how the server runs.
+type serveFlags struct {
+	Data              string         `help:"Data directory; made if absent." default:"./tuco-data" type:"path"`
+	Listen            string         `help:"Address to listen on." default:"127.0.0.1:8420" placeholder:"ADDR"`
+	Keys              string         `help:"Directory of the pepper and the master key; DATA/keys by default." type:"path"`
+	MaxSize           size           `help:"Largest size of the database, such as 20GiB; unlimited by default." default:"0" placeholder:"SIZE"`
+	Reserve           size           `help:"Space on the disk, and below max-size, that only revoking keys and its like may use; at it, workspaces become READ_ONLY." default:"256MiB" placeholder:"SIZE"`
+	StagingTransports bool           `help:"Let lines of staging use real transports."`
+	AllowFetch        []netip.Prefix `help:"Private networks from which attachments may be fetched." placeholder:"CIDR"`
+	AllowNetworkFs    bool           `help:"Open a database on a network file system, where locks can't be relied on."`
+	Concurrency       int            `help:"Most connections at a time." default:"10000"`
+	DrainTimeout      time.Duration  `help:"How long requests and sends that were begun may take after SIGTERM." default:"30s"`
+	LogLevel          string         `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
+	LogFormat         string         `help:"json, or console for people." enum:"json,console" default:"json"`
+}
+
+type serveCommand struct{ serveFlags }
+
+func (c *serveCommand) Run(out *output) error {
+	log, err := c.logger(out)
+	if err != nil {
+		return err
+	}
+	srv, err := start(c.serveFlags, log)
+	if err != nil {
+		return err
+	}
+	log.Info().Str("address", srv.Addr()).Str("data", c.Data).Str("version", version).Msg("serving")
+	return srv.wait()
+}
+
+func (f serveFlags) logger(out *output) (zerolog.Logger, error) {
+	level, err := zerolog.ParseLevel(f.LogLevel)
+	if err != nil {
+		return zerolog.Nop(), err
+	}
+	zerolog.TimeFieldFormat = zerolog.TimeFormatUnixMs
+	w := out.log
+	if f.LogFormat == "console" {
+		w = zerolog.ConsoleWriter{Out: out.log, TimeFormat: time.TimeOnly}
+	}
+	return zerolog.New(w).Level(level).With().Timestamp().Logger(), nil
+}
+
+// server is a running server.
+type server struct {
+	flags  serveFlags
+	log    zerolog.Logger
+	eng    *engine.Engine
+	disp   *dispatch.Dispatcher
+	api    *httpapi.Server
+	admin  *httpapi.AdminServer
+	ln     net.Listener
+	socket net.Listener
+	ended  chan error // of a listener that broke
+}
+
+// start opens the data directory and begins to serve. When it returns without error, requests are answered.
+func start(f serveFlags, log zerolog.Logger) (s *server, err error) {
+	s = &server{flags: f, log: log, ended: make(chan error, 2)}
+	defer func() {
+		if err != nil {
+			s.abandon()
+		}
+	}()
+	s.eng, err = engine.Open(engine.Options{
+		Dir: f.Data, KeysDir: f.Keys, MaxSize: int64(f.MaxSize), Reserve: int64(f.Reserve), StagingTransports: f.StagingTransports,
+		AllowFetch: f.AllowFetch, AllowNetworkFS: f.AllowNetworkFs, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if s.ln, err = net.Listen("tcp", f.Listen); err != nil {
+		return nil, fmt.Errorf("listening on %s: %w; choose another with --listen", f.Listen, err)
+	}
+	if s.socket, err = listenAdmin(f.Data); err != nil {
+		return nil, fmt.Errorf("opening the admin socket in %q: %w", f.Data, err)
+	}
+	registry := prometheus.NewRegistry()
+	s.api, err = httpapi.New(httpapi.Options{Engine: s.eng, Version: version, Log: log, Concurrency: f.Concurrency, Registry: registry})
+	if err != nil {
+		return nil, err
+	}
+	s.disp, err = dispatch.Start(s.eng, dispatch.Options{
+		Transport: s.eng.TransportOptions(), Log: log, Observe: httpapi.OutcomeCounter(registry),
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.admin = httpapi.NewAdmin(s.eng, log)
+	go func() { s.ended <- s.api.Serve(s.ln) }()
+	go func() { s.ended <- s.admin.Serve(s.socket) }()
+	return s, nil
+}
+
+// listenAdmin opens the admin socket. The database's lock is held, so a socket that is there is left
+// over from a process that died.
+func listenAdmin(dir string) (net.Listener, error) {
+	path := filepath.Join(dir, socketName)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	short, done, err := socketPath(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	old := syscall.Umask(0o177) // the socket must never be open to others, not even for a moment
+	defer syscall.Umask(old)
+	ln, err := net.Listen("unix", short)
+	if err != nil {
+		return nil, err
+	}
+	ln.(*net.UnixListener).SetUnlinkOnClose(false) // its path won't be valid then
+	return ln, nil
+}
+
+// Addr is the address that requests go to.
+func (s *server) Addr() string { return s.ln.Addr().String() }
+
+// flushEvery is how far the last uses of keys may be behind.
+const flushEvery = 30 * time.Second
+
+// wait serves until a signal, or until something broke, and then stops.
+func (s *server) wait() error {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
+	flush := time.NewTicker(flushEvery)
+	defer flush.Stop()
+	for {
+		select {
+		case sig := <-signals:
+			s.log.Info().Str("signal", sig.String()).Msg("stopping; requests that were begun are answered")
+			go func() {
+				<-signals
+				os.Exit(exitFailed) // asked twice
+			}()
+			return s.stop()
+		case err := <-s.ended:
+			return errors.Join(err, s.stop())
+		case <-s.eng.Failed():
+			s.log.Error().Msg("the outcome of a write is not known; ending, so that the next start finds out what is on the disk")
+			return errors.Join(errors.New("the outcome of a write is not known; start again to recover"), s.stop())
+		case <-flush.C:
+			if err := s.eng.FlushKeyUse(); err != nil {
+				s.log.Warn().Err(err).Msg("last uses of keys not written")
+			}
+		}
+	}
+}
+
+// stop takes no new request, answers those that were begun, lets sends that were begun end, and closes.
+func (s *server) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), s.flags.DrainTimeout)
+	defer cancel()
+	err := errors.Join(s.api.Shutdown(ctx), s.admin.Shutdown(ctx))
+	s.disp.Stop(s.flags.DrainTimeout)
+	err = errors.Join(err, s.eng.Close(), os.Remove(filepath.Join(s.flags.Data, socketName)))
+	if err == nil {
+		s.log.Info().Msg("stopped")
+	}
+	return err
+}
+
+func (s *server) abandon() {
+	for _, ln := range []net.Listener{s.ln, s.socket} {
+		if ln != nil {
+			ln.Close()
+		}
+	}
+	if s.disp != nil {
+		s.disp.Stop(0)
+	}
+	if s.eng != nil {
+		s.eng.Close()
+	}
+}
