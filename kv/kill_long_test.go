@@ -1,0 +1,5 @@
+//go:build long
+
+package kv
+
+func init() { killRounds = 500 }

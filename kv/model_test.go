@@ -1,0 +1,363 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// A model is what the database should hold: by bucket, by key, the text of the record.
+type model map[Path]map[string]string
+
+func (m model) clone() model {
+	c := model{}
+	for path, records := range m {
+		c[path] = maps.Clone(records)
+	}
+	return c
+}
+
+func (m model) put(path Path, key, text string) {
+	for p := path; p != ""; p = p.outer() {
+		if m[p] == nil {
+			m[p] = map[string]string{}
+		}
+	}
+	m[path][key] = text
+}
+
+func (m model) drop(path Path) {
+	maps.DeleteFunc(m, func(p Path, _ map[string]string) bool { return within(p, path) })
+}
+
+// records leaves out the buckets that hold none.
+func (m model) records() model {
+	c := m.clone()
+	maps.DeleteFunc(c, func(_ Path, records map[string]string) bool { return len(records) == 0 })
+	return c
+}
+
+func (m model) children(path Path) []string {
+	var names []string
+	for p := range m {
+		if name, ok := strings.CutPrefix(string(p), string(path)+"/"); ok && !strings.Contains(name, "/") {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (m model) keys(path Path, r Range) (keys []string) {
+	for key := range m[path] {
+		if r.holds([]byte(key)) {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	if r.Down {
+		slices.Reverse(keys)
+	}
+	return keys
+}
+
+// An op is one call of a transaction's function; what it reads is told as text.
+type op struct {
+	kind      string
+	path      Path
+	key, text string
+	from, to  int // of a bulk change
+	r         Range
+}
+
+func (o op) String() string {
+	return fmt.Sprintf("%s %s %q %d-%d %q-%q down=%v", o.kind, o.path, o.key, o.from, o.to, o.r.From, o.r.To, o.r.Down)
+}
+
+func (o op) onModel(m model) string {
+	switch o.kind {
+	case "put":
+		m.put(o.path, o.key, o.text)
+	case "delete":
+		delete(m[o.path], o.key)
+	case "drop":
+		m.drop(o.path)
+	case "put many":
+		for i := o.from; i < o.to; i++ {
+			m.put(o.path, string(number(i)), o.text)
+		}
+	case "delete many":
+		for i := o.from; i < o.to; i++ {
+			delete(m[o.path], string(number(i)))
+		}
+	case "get":
+		text, ok := m[o.path][o.key]
+		return fmt.Sprint(text, ok)
+	case "children":
+		return fmt.Sprint(m.children(o.path))
+	case "scan":
+		return fmt.Sprint(m.keys(o.path, o.r))
+	}
+	return ""
+}
+
+func (o op) onTx(tx *Tx) string {
+	b := bucketAt(o.path)
+	switch o.kind {
+	case "put":
+		b.Put(tx, []byte(o.key), note{Text: o.text})
+	case "delete":
+		b.Delete(tx, []byte(o.key))
+	case "drop":
+		tx.Drop(o.path)
+	case "put many":
+		for i := o.from; i < o.to; i++ {
+			b.Put(tx, number(i), note{Text: o.text})
+		}
+	case "delete many":
+		for i := o.from; i < o.to; i++ {
+			b.Delete(tx, number(i))
+		}
+	case "get":
+		v, ok := b.Get(tx, []byte(o.key))
+		return fmt.Sprint(v.Text, ok)
+	case "children":
+		return fmt.Sprint(tx.Children(o.path))
+	case "scan":
+		return fmt.Sprint(keysOf(tx, o.path, o.r))
+	}
+	return ""
+}
+
+// A member is a transaction of a group: its operations, and how its function ends.
+type member struct {
+	ops []op
+	end string
+}
+
+var errEnd = errors.New("refused")
+
+func (m member) run(tx *Tx, told *[]string) error {
+	*told = nil
+	for _, o := range m.ops {
+		*told = append(*told, o.onTx(tx))
+	}
+	switch m.end {
+	case "fails":
+		return errEnd
+	case "panics":
+		panic(m.end)
+	}
+	return nil
+}
+
+var (
+	anyPath = rapid.SampledFrom([]Path{"a", "a/x", "a/x/deep", "a/y", "ab", "b"})
+	anyKey  = rapid.OneOf(
+		rapid.SampledFrom([]string{"\x00", "k", "k\x00", "k\xff", "\xff", "\xff\xff"}),
+		rapid.Map(rapid.IntRange(0, 1500), func(i int) string { return string(number(i)) }),
+	)
+	anyText  = rapid.Map(rapid.SampledFrom([]int{0, 1, 30, 300, 5000, 20000}), func(n int) string { return long(n) })
+	anyBound = rapid.OneOf(rapid.Just([]byte(nil)), rapid.Map(anyKey, func(key string) []byte { return []byte(key) }))
+	anyOp    = rapid.Custom(func(t *rapid.T) op {
+		o := op{
+			kind: rapid.SampledFrom([]string{"put", "put", "delete", "put many", "delete many", "drop", "get", "children", "scan", "scan"}).Draw(t, "kind"),
+			path: anyPath.Draw(t, "path"),
+		}
+		switch o.kind {
+		case "put":
+			o.text = anyText.Draw(t, "text")
+			fallthrough
+		case "get", "delete":
+			o.key = anyKey.Draw(t, "key")
+		case "put many", "delete many":
+			o.text = long(rapid.IntRange(0, 60).Draw(t, "length"))
+			o.from = rapid.IntRange(0, 1000).Draw(t, "from")
+			o.to = o.from + rapid.IntRange(1, 500).Draw(t, "count")
+		case "scan":
+			o.r = Range{anyBound.Draw(t, "from"), anyBound.Draw(t, "to"), rapid.Bool().Draw(t, "down")}
+		}
+		return o
+	})
+	anyMember = rapid.Custom(func(t *rapid.T) member {
+		return member{
+			rapid.SliceOfN(anyOp, 1, 6).Draw(t, "ops"),
+			rapid.SampledFrom([]string{"succeeds", "succeeds", "succeeds", "fails", "panics"}).Draw(t, "end"),
+		}
+	})
+)
+
+func TestRandomOperationsAgreeWithAMap(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	files := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		files++
+		m := &machine{path: filepath.Join(dir, fmt.Sprint(files)), want: model{}}
+		m.open(rt)
+		defer func() { m.db.abandon(); os.Remove(m.path) }()
+		rt.Repeat(map[string]func(*rapid.T){
+			"group":           m.group,
+			"group, again":    m.group,
+			"failing group":   m.failingCommit,
+			"close and open":  m.reopen,
+			"crash and open":  m.crash,
+			"":                m.compare,
+			"check the pages": m.check,
+		})
+	})
+}
+
+type machine struct {
+	path string
+	db   *DB
+	want model
+}
+
+func (m *machine) open(t *rapid.T) {
+	db, err := Open(m.path, Options{})
+	if err != nil {
+		t.Fatalf("Open = %v", err)
+	}
+	db.bolt.NoSync = true // this test is not about the disk
+	m.db = db
+}
+
+// group runs up to five transactions as one group, and compares what they read.
+func (m *machine) group(t *rapid.T) {
+	members := rapid.SliceOfN(anyMember, 1, 5).Draw(t, "members")
+	want, told, outcomes := m.run(members)
+	for i, mem := range members {
+		state := m.want.clone()
+		for j, o := range mem.ops {
+			if say := o.onModel(state); say != told[i][j] {
+				t.Fatalf("member %d, %s: got %s, want %s", i, o, brief(told[i][j]), brief(say))
+			}
+		}
+		if outcomes[i] != want[i] {
+			t.Fatalf("member %d ended in %+v, want %+v", i, outcomes[i], want[i])
+		}
+		if mem.end == "succeeds" {
+			m.want = state
+		}
+	}
+}
+
+func (m *machine) run(members []member) (want []outcome, told [][]string, got []outcome) {
+	told = make([][]string, len(members))
+	fns := make([]func(*Tx) error, len(members))
+	for i, mem := range members {
+		fns[i] = func(tx *Tx) error { return mem.run(tx, &told[i]) }
+		want = append(want, map[string]outcome{"succeeds": {}, "fails": {err: errEnd}, "panics": {panicked: "panics"}}[mem.end])
+	}
+	return want, told, runGroup(m.db, fns...)
+}
+
+// failingCommit lets a commit fail without writing; then only a new opening helps.
+func (m *machine) failingCommit(t *rapid.T) {
+	members := rapid.SliceOfN(anyMember, 1, 3).Draw(t, "members")
+	m.db.commitBolt = failingCommits["not written"]
+	m.run(members)
+	m.crash(t)
+}
+
+func (m *machine) reopen(t *rapid.T) {
+	if err := m.db.Close(); err != nil {
+		t.Fatalf("Close = %v", err)
+	}
+	m.open(t)
+}
+
+func (m *machine) crash(t *rapid.T) {
+	m.db.abandon()
+	m.open(t)
+}
+
+func (m *machine) check(t *rapid.T) {
+	if faults, err := m.db.Check(); err != nil || len(faults) > 0 {
+		t.Fatalf("Check = %q, %v", faults, err)
+	}
+}
+
+func (m *machine) compare(t *rapid.T) {
+	got := model{}
+	_, err := View(m.db, func(tx *Tx) (int, error) {
+		for _, path := range []Path{"a", "a/x", "a/x/deep", "a/y", "ab", "b"} {
+			for key, v := range bucketAt(path).Scan(tx, Range{}) {
+				got.put(path, string(key), v.Text)
+			}
+			equal(t, "children of "+string(path), tx.Children(path), m.want.children(path))
+		}
+		return 0, nil
+	})
+	if err != nil {
+		t.Fatalf("View = %v", err)
+	}
+	equal(t, "the database", got.records(), m.want.records())
+}
+
+// Each transaction writes its operations down under the next number; so the database itself tells in
+// which order they took effect, and that order must explain every record.
+func TestConcurrentTransactionsTakeEffectOneAfterTheOther(t *testing.T) {
+	path := tempPath(t)
+	db := openTest(t, path, Options{})
+	const callers, each, keys = 16, 40, 20
+	journal, values := bucketAt("journal"), bucketAt("values")
+	for round := range 2 {
+		var wg sync.WaitGroup
+		for c := range callers {
+			wg.Go(func() {
+				for i := range each {
+					fails := (c+i)%5 == 0
+					err := try(db, func(tx *Tx) error {
+						next := 1
+						for key := range journal.Scan(tx, Range{Down: true}) {
+							last, _ := strconv.Atoi(string(key))
+							next = last + 1
+							break
+						}
+						key := number((c*7 + i*3) % keys)
+						v, _ := values.Get(tx, key)
+						v.N = 3*v.N + int64(c)
+						values.Put(tx, key, v)
+						journal.Put(tx, number(next), note{Text: string(key), N: int64(c)})
+						if fails {
+							return errEnd
+						}
+						return nil
+					})
+					if (err != nil) != fails {
+						t.Errorf("Update = %v, want it to fail: %v", err, fails)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		replay := map[string]note{}
+		n := 0
+		for _, entry := range sorted(all(t, db, journal)) {
+			n++
+			replay[entry.Text] = note{N: 3*replay[entry.Text].N + entry.N}
+		}
+		equal(t, "number of transactions", n, (round+1)*callers*each*4/5)
+		equal(t, "values", all(t, db, values), replay)
+		closeTest(t, db)
+		db = openTest(t, path, Options{})
+	}
+}
+
+func sorted(records map[string]note) (values []note) {
+	for _, key := range slices.Sorted(maps.Keys(records)) {
+		values = append(values, records[key])
+	}
+	return values
+}

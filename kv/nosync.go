@@ -1,0 +1,5 @@
+//go:build nosync
+
+package kv
+
+const noSync = true

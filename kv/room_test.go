@@ -1,0 +1,258 @@
+package kv
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// fill puts records of size bytes at the keys from first on until there is no room, and returns how
+// many were acknowledged.
+func fill(t *testing.T, db *DB, update func(*DB, func(*Tx) error) error, first, size int) (n int) {
+	t.Helper()
+	before := count(t, db)
+	for ; n < 10_000; n++ {
+		err := update(db, func(tx *Tx) error {
+			notes.Put(tx, number(first+n), note{Text: long(size)})
+			return nil
+		})
+		if err != nil {
+			if !errors.Is(err, ErrNoRoom) {
+				t.Fatalf("put number %d ended in %v, want %v", first+n, err, ErrNoRoom)
+			}
+			equal(t, "number of records after ErrNoRoom", count(t, db), before+n)
+			return n
+		}
+	}
+	t.Fatalf("%d records of %d bytes, and still room", n, size)
+	return n
+}
+
+// count returns how many notes there are, without reading them.
+func count(t *testing.T, db *DB) int {
+	t.Helper()
+	return look(t, db, func(tx *Tx) (n int) {
+		for range tx.scan(notes.Path, Range{}) {
+			n++
+		}
+		return n
+	})
+}
+
+func deleteNotes(from, to int) func(*Tx) error {
+	return func(tx *Tx) error {
+		for i := from; i < to; i++ {
+			notes.Delete(tx, number(i))
+		}
+		return nil
+	}
+}
+
+func TestFileKeepsToItsLargestSize(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		max     int64
+		record  int
+		atLeast int
+	}{
+		{"small records", 4 << 20, 1000, 1200},
+		{"records of some pages", 4 << 20, 20_000, 100},
+		{"beyond 16 MiB", 24 << 20, 200_000, 90},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := tempPath(t)
+			db := openTest(t, path, Options{MaxSize: tt.max})
+			n := fill(t, db, try, 0, tt.record)
+			if n < tt.atLeast {
+				t.Errorf("%d records of %d bytes fit into %d bytes, want at least %d", n, tt.record, tt.max, tt.atLeast)
+			}
+			if size := fileSize(t, path); size > tt.max {
+				t.Errorf("the file has %d bytes, want at most %d", size, tt.max)
+			}
+			for i := range 10 { // one by one they need little room
+				if err := try(db, deleteNotes(i, i+1)); err != nil {
+					t.Fatalf("a deletion in the full file ended in %v", err)
+				}
+			}
+			put(t, db, "small", "after the deletions")
+			if err := try(db, deleteNotes(0, n/2)); err != nil {
+				t.Errorf("the deletion of half the records ended in %v", err)
+			}
+			if again := fill(t, db, try, n, tt.record); again < n/3 {
+				t.Errorf("after half of %d records were deleted, %d fit, want more", n, again)
+			}
+			if size := fileSize(t, path); size > tt.max {
+				t.Errorf("the file has %d bytes, want at most %d", size, tt.max)
+			}
+			closeTest(t, db)
+			openTest(t, path, Options{MaxSize: tt.max})
+		})
+	}
+}
+
+func fileSize(t *testing.T, path string) int64 {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}
+
+func TestReserveIsForCriticalTransactions(t *testing.T) {
+	t.Parallel()
+	db := openTest(t, tempPath(t), Options{MaxSize: 8 << 20, Reserve: 3 << 20})
+	n := fill(t, db, try, 0, 10_000)
+	room := db.Room()
+	if !room.Low() && room.left() > room.Reserve+100_000 {
+		t.Errorf("no room with %+v, want only the reserve left", room)
+	}
+	if err := try(db, func(tx *Tx) error { notes.Get(tx, number(0)); return nil }); err != nil {
+		t.Errorf("a transaction without changes ended in %v", err)
+	}
+	if err := db.Barrier(); err != nil {
+		t.Errorf("Barrier() = %v", err)
+	}
+	if more := fill(t, db, tryCritical, n, 10_000); more < 50 {
+		t.Errorf("%d critical records of 10,000 bytes fit into a reserve of 3 MiB, want more", more)
+	}
+	if err := tryCritical(db, deleteNotes(0, n)); err != nil {
+		t.Errorf("a critical deletion of most records ended in %v", err)
+	}
+	put(t, db, "room again", "k")
+}
+
+func TestHugeTransactionTakesNoOtherWithIt(t *testing.T) {
+	t.Parallel()
+	for name, opt := range map[string]Options{
+		"with a reserve":    {MaxSize: 8 << 20, Reserve: 1 << 20},
+		"without a reserve": {MaxSize: 8 << 20},
+	} {
+		db := openTest(t, tempPath(t), opt)
+		fns := make([]func(*Tx) error, 40)
+		for i := range fns {
+			fns[i] = func(tx *Tx) error { notes.Put(tx, number(i), note{Text: long(1000)}); return nil }
+		}
+		fns[17] = func(tx *Tx) error {
+			for i := range 40 {
+				notes.Put(tx, number(1000+i), note{Text: long(300_000)})
+			}
+			return nil
+		}
+		for i, got := range runGroup(db, fns...) {
+			if i == 17 && !errors.Is(got.err, ErrNoRoom) || i != 17 && got.err != nil {
+				t.Errorf("%s: transaction %d ended in %v", name, i, got.err)
+			}
+		}
+		equal(t, name+": number of records", count(t, db), len(fns)-1)
+	}
+}
+
+// Each fits alone, but not all of them do: as many as possible are done.
+func TestGroupThatDoesNotFitTogether(t *testing.T) {
+	t.Parallel()
+	db := openTest(t, tempPath(t), Options{MaxSize: 8 << 20, Reserve: 1 << 20})
+	fns := make([]func(*Tx) error, 16)
+	for i := range fns {
+		fns[i] = func(tx *Tx) error { notes.Put(tx, number(i), note{Text: long(1 << 20)}); return nil }
+	}
+	done := 0
+	for i, got := range runGroup(db, fns...) {
+		if got.err == nil {
+			done++
+		} else if !errors.Is(got.err, ErrNoRoom) {
+			t.Errorf("transaction %d ended in %v, want none or %v", i, got.err, ErrNoRoom)
+		}
+	}
+	if done < 3 || done > 6 {
+		t.Errorf("%d of 16 MiB fit into 8 MiB with 1 MiB in reserve, want 3 to 6", done)
+	}
+	equal(t, "number of records", count(t, db), done)
+}
+
+func TestCloseWithoutRoom(t *testing.T) {
+	path := tempPath(t)
+	opt := Options{MaxSize: 4 << 20, Reserve: 1 << 20}
+	db := openTest(t, path, opt)
+	do(t, db, func(tx *Tx) { tx.NewID(Tag{1}) })
+	n := fill(t, db, try, 0, 10_000)
+	n += fill(t, db, tryCritical, n, 10_000)
+	closeTest(t, db)
+	db = openTest(t, path, opt)
+	equal(t, "number of records", count(t, db), n)
+}
+
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	dir := smallDisk(t)
+	ballast := filepath.Join(dir, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 5<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db := openTest(t, filepath.Join(dir, "db"), Options{Reserve: 6 << 20})
+	if n := fill(t, db, try, 0, 50_000); n < 50 {
+		t.Errorf("%d records of 50,000 bytes fit onto a disk of 19 MiB with a reserve of 6 MiB, want more", n)
+	}
+	room := db.Room()
+	if room.Free < room.Reserve-(1<<20) || room.Free > room.Reserve+(1<<20) {
+		t.Errorf("ErrNoRoom came with %d bytes free, want about %d", room.Free, room.Reserve)
+	}
+	if n := fill(t, db, tryCritical, 1000, 50_000); n < 10 {
+		t.Errorf("%d critical records of 50,000 bytes fit into the reserve of 6 MiB, want more", n)
+	}
+	if err := tryCritical(db, deleteNotes(0, 20)); err != nil {
+		t.Errorf("a critical deletion on the nearly full disk ended in %v", err)
+	}
+	select {
+	case <-db.Failed():
+		t.Fatalf("the disk was full before ErrNoRoom came")
+	default:
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	put(t, db, "there is room again", "k")
+}
+
+// A disk that fills up from elsewhere is an unknown outcome; what was acknowledged stays.
+func TestDiskFilledByOthers(t *testing.T) {
+	dir := smallDisk(t)
+	path := filepath.Join(dir, "db")
+	db := openTest(t, path, Options{})
+	put(t, db, "old", "k")
+	ballast := filepath.Join(dir, "ballast")
+	_ = os.WriteFile(ballast, make([]byte, 32<<20), 0o600)
+	err := try(db, func(tx *Tx) error { notes.Put(tx, []byte("big"), note{Text: long(8 << 20)}); return nil })
+	if !errors.Is(err, ErrUnknown) {
+		t.Errorf("a write to the full disk ended in %v, want %v", err, ErrUnknown)
+	}
+	_ = db.Close()
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	db = openTest(t, path, Options{})
+	equal(t, "records", all(t, db, notes), map[string]note{"k": {Text: "old"}})
+	put(t, db, "works", "k")
+}
+
+// smallDisk mounts 24 MiB.
+func smallDisk(t *testing.T) string {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("only root can mount a small disk")
+	}
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=24m"); err != nil {
+		t.Skipf("mounting a small disk: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Errorf("unmounting the small disk: %v", err)
+		}
+	})
+	return dir
+}

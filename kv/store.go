@@ -1,0 +1,122 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+)
+
+// boltStore is a bbolt transaction with the buckets that were looked up in it.
+type boltStore struct {
+	tx      *bolt.Tx
+	buckets map[Path]*bolt.Bucket
+}
+
+func newBoltStore(tx *bolt.Tx) *boltStore {
+	return &boltStore{tx, map[Path]*bolt.Bucket{}}
+}
+
+// bucket returns the bucket at path, nil if there is none.
+func (s *boltStore) bucket(path Path) *bolt.Bucket {
+	if b, ok := s.buckets[path]; ok {
+		return b
+	}
+	names := strings.Split(string(path), "/")
+	b := s.tx.Bucket([]byte(names[0]))
+	for _, name := range names[1:] {
+		if b == nil {
+			break
+		}
+		b = b.Bucket([]byte(name))
+	}
+	if b != nil {
+		s.buckets[path] = b
+	}
+	return b
+}
+
+func (s *boltStore) children(path Path) (names []string) {
+	if b := s.bucket(path); b != nil {
+		c := b.Cursor()
+		for key, value := c.First(); key != nil; key, value = c.Next() {
+			if value == nil {
+				names = append(names, string(key))
+			}
+		}
+	}
+	return names
+}
+
+func (s *boltStore) create(path Path) (*bolt.Bucket, error) {
+	if b := s.bucket(path); b != nil {
+		return b, nil
+	}
+	names := strings.Split(string(path), "/")
+	b, err := s.tx.CreateBucketIfNotExists([]byte(names[0]))
+	for _, name := range names[1:] {
+		if err != nil {
+			break
+		}
+		b, err = b.CreateBucketIfNotExists([]byte(name))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("creating bucket %q: %w", path, err)
+	}
+	s.buckets[path] = b
+	return b, nil
+}
+
+// apply makes the changes in the bbolt transaction, which is not committed by that.
+func (s *boltStore) apply(all changeSet) error {
+	for _, path := range all.dropped {
+		if err := s.drop(path); err != nil {
+			return err
+		}
+	}
+	for path, changed := range all.changed {
+		if changed == nil {
+			continue
+		}
+		if err := s.applyTo(path, changed); err != nil {
+			return fmt.Errorf("writing to bucket %q: %w", path, err)
+		}
+	}
+	return nil
+}
+
+func (s *boltStore) applyTo(path Path, changed *changes) (err error) {
+	b, err := s.create(path)
+	if err != nil {
+		return err
+	}
+	changed.Scan(func(key string, value []byte) bool {
+		if value == nil {
+			err = b.Delete([]byte(key))
+		} else {
+			err = b.Put([]byte(key), value)
+		}
+		return err == nil
+	})
+	return err
+}
+
+func (s *boltStore) drop(path Path) error {
+	for known := range s.buckets {
+		if within(known, path) {
+			delete(s.buckets, known)
+		}
+	}
+	var err error
+	if outer := path.outer(); outer == "" {
+		err = s.tx.DeleteBucket([]byte(path))
+	} else if b := s.bucket(outer); b != nil {
+		err = b.DeleteBucket([]byte(path[len(outer)+1:]))
+	}
+	if err != nil && !errors.Is(err, berrors.ErrBucketNotFound) {
+		return fmt.Errorf("dropping bucket %q: %w", path, err)
+	}
+	return nil
+}
