@@ -39,6 +39,7 @@ func (who Caller) write(s Scope) error {
 	if err := who.Require(s); err != nil {
 		return err
 	}
+	who.tenant.recent.count(s, who.tenant.engine.opt.Now())
 	return who.Writable()
 }
 

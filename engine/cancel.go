@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"iter"
+	"runtime"
 	"slices"
 
 	"tuco/engine/address"
@@ -140,48 +142,78 @@ func (env *environment) cancel(tx *kv.Tx, m *Message) (r refund) {
 	m.Status, m.Place, m.Reason, m.Updated = Cancelled, nowhere, "", tx.Now
 	m.Plan, m.Unit = PlanUnit{}, LineUnit{}
 	env.putMessage(tx, &old, m)
-	r = refund{plan: old.Plan.Day, contact: old.Plan.Contact, line: old.Unit.Day, units: quota.Sums{First: 1}}
-	if heir, ok := env.heir(tx, personPrefix(old.person(), true)); ok && r.contact != 0 {
-		changed := heir
-		changed.Plan.Contact, r.contact = r.contact, 0
-		env.putMessage(tx, &heir, &changed)
+	if old.Unit.Day != 0 {
+		r = env.returnUnit(tx, &old, env.passFirst(tx, &old))
 	}
-	if old.Unit.First {
-		heir, ok := env.heir(tx, personKey(old.person(), true, old.Line))
-		switch {
-		case !ok:
-			r.units.Second = 1
-		case heir.Unit.Day == old.Unit.Day: // a unit of another day can't change hands: it stays used
-			changed := heir
-			changed.Unit.First = true
-			env.putMessage(tx, &heir, &changed)
-		}
+	if r.plan = old.Plan.Day; r.plan != 0 {
+		env.chargePlan(tx, r.plan, -1, 0)
 	}
-	env.giveBack(tx, &old, &r)
+	if old.Plan.Contact != 0 && !env.passContact(tx, &old) {
+		r.contact = old.Plan.Contact
+		env.chargePlan(tx, r.contact, 0, -1)
+	}
 	return r
 }
 
-// heir returns a message to the person that another unit can go to.
-func (env *environment) heir(tx *kv.Tx, prefix []byte) (m Message, ok bool) {
-	for key := range env.store.messageByAddr.Scan(tx, kv.Prefix(prefix)) {
-		return env.store.messages.Get(tx, idOf[messageKind](key).key())
+// passContact hands the new-contact unit of a message on to another one to the same person, and
+// reports whether there is one.
+func (env *environment) passContact(tx *kv.Tx, m *Message) bool {
+	for heir := range env.others(tx, m, personPrefix(m.person(), true)) {
+		changed := heir
+		changed.Plan.Contact = m.Plan.Contact
+		env.putMessage(tx, &heir, &changed)
+		return true
 	}
-	return m, false
+	return false
 }
 
-// giveBack takes the refund out of the stored totals.
-func (env *environment) giveBack(tx *kv.Tx, m *Message, r *refund) {
-	if r.plan != 0 {
-		env.chargePlan(tx, r.plan, -1, 0)
+// passFirst hands the new conversation of a message that loses its line unit on to another message of
+// the line to the same person, and returns how many go back: none if the heir has a unit of the same
+// day. With one of an earlier day the heir takes its own when it is handed over.
+func (env *environment) passFirst(tx *kv.Tx, m *Message) (back int64) {
+	if !m.Unit.First {
+		return 0
 	}
-	if r.contact != 0 {
-		env.chargePlan(tx, r.contact, 0, -1)
+	var heir *Message
+	for other := range env.others(tx, m, personKey(m.person(), true, m.Line)) {
+		if other.Unit.Day == m.Unit.Day || other.Unit.Day < m.Unit.Day && heir == nil {
+			heir = &other
+		}
+		if other.Unit.Day == m.Unit.Day {
+			break
+		}
 	}
-	if r.line != 0 {
-		l, _ := env.store.lines.Get(tx, m.Line.key())
-		r.identity = l.identity()
-		env.chargeLine(tx, r.identity, r.line, -1, -r.units.Second)
+	if heir == nil {
+		return 1
 	}
+	changed := *heir
+	changed.Unit.First = true
+	env.putMessage(tx, heir, &changed)
+	if heir.Unit.Day == m.Unit.Day {
+		return 0
+	}
+	return 1
+}
+
+// others yields the messages but m whose entries in the index of persons begin with prefix, oldest first.
+func (env *environment) others(tx *kv.Tx, m *Message, prefix []byte) iter.Seq[Message] {
+	return func(yield func(Message) bool) {
+		for key := range env.store.messageByAddr.Scan(tx, kv.Prefix(prefix)) {
+			other, ok := env.store.messages.Get(tx, idOf[messageKind](key).key())
+			if ok && other.ID != m.ID && !yield(other) {
+				return
+			}
+		}
+	}
+}
+
+// returnUnit takes a message's line unit out of the stored total, with so many conversations. What it
+// returns goes back to the counter in memory after the commit.
+func (env *environment) returnUnit(tx *kv.Tx, m *Message, conversations int64) refund {
+	l, _ := env.store.lines.Get(tx, m.Line.key())
+	r := refund{identity: l.identity(), line: m.Unit.Day, units: quota.Sums{First: 1, Second: conversations}}
+	env.chargeLine(tx, r.identity, r.line, -r.units.First, -r.units.Second)
+	return r
 }
 
 // refund gives back to the counters in memory what the store has given back.
@@ -189,13 +221,33 @@ func (env *environment) refund(list []refund) {
 	c, lines := env.tenant.pools[env.name.pool()], env.lines.Load()
 	for _, r := range list {
 		if r.plan != 0 {
-			c.messages.Refund(r.plan, quota.Sums{First: 1, Second: 1})
+			takeBack(c.messages, r.plan, quota.Sums{First: 1, Second: 1}, true)
 		}
 		if r.contact != 0 {
-			c.contacts.Refund(r.contact, quota.Sums{First: 1})
+			takeBack(c.contacts, r.contact, quota.Sums{First: 1}, false)
 		}
 		if counter := lines.counters[r.identity]; r.line != 0 && counter != nil {
-			counter.Refund(r.line, r.units)
+			takeBack(counter, r.line, r.units, false)
 		}
+	}
+}
+
+// takeBack gives n back to a counter, as far as the label still counts. The message was stored, but the
+// request that stored it may not have settled its reservation yet: that moment is waited for.
+func takeBack(c *quota.Counter, day quota.Label, n quota.Sums, monthly bool) {
+	for {
+		settled := c.Usage().Reserved == quota.Sums{}
+		back := c.Refund(day, n)
+		n = quota.Sums{First: n.First - back.First, Second: n.Second - back.Second}
+		if now := c.Day(); now != day {
+			n.First = 0
+			if !monthly || now.Month() != day.Month() {
+				n.Second = 0
+			}
+		}
+		if settled || n == (quota.Sums{}) {
+			return
+		}
+		runtime.Gosched()
 	}
 }

@@ -15,10 +15,9 @@ type clock struct {
 	now     func() time.Time
 	elapsed func() time.Duration // since some instant, also while the machine slept
 
-	mu       sync.Mutex
-	wall     time.Time     // trusted reading
-	at       time.Duration // elapsed at that reading
-	heldFrom time.Time     // the wall clock's reading that is not trusted; zero if none
+	mu   sync.Mutex
+	wall time.Time     // trusted reading
+	at   time.Duration // elapsed at that reading
 }
 
 // tolerance is how far the wall clock may run ahead of the time that passed: corrections by NTP.
@@ -26,8 +25,12 @@ const tolerance = 2 * time.Minute
 
 func (c *clock) start(now func() time.Time) {
 	c.now, c.elapsed = now, bootTime
-	c.wall, c.at = now(), c.elapsed()
+	c.wall, c.at = c.reading()
 }
+
+// reading is the wall clock's time beside the time that passed. The wall clock's monotonic part is cut
+// off: with it, the difference of two readings would never show that the clock was set.
+func (c *clock) reading() (wall time.Time, at time.Duration) { return c.now().Round(0), c.elapsed() }
 
 // bootTime is the time since the machine started, including sleep, which time.Since leaves out.
 func bootTime() time.Duration {
@@ -40,28 +43,32 @@ func bootTime() time.Duration {
 
 // trusted returns the time by which days open, and whether the wall clock is ahead of it.
 func (c *clock) trusted() (t time.Time, held bool) {
-	wall, at := c.now(), c.elapsed()
+	wall, at := c.reading()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	passed := c.wall.Add(at - c.at)
 	if wall.Sub(passed) > tolerance {
-		c.heldFrom = wall
 		return passed, true
 	}
-	c.wall, c.at, c.heldFrom = wall, at, time.Time{}
+	c.wall, c.at = wall, at
 	return wall, false
 }
 
 // accept makes the wall clock's reading the trusted one.
 func (c *clock) accept() {
-	wall, at := c.now(), c.elapsed()
+	wall, at := c.reading()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.wall, c.at, c.heldFrom = wall, at, time.Time{}
+	c.wall, c.at = wall, at
 }
 
 // AcceptClock makes the wall clock's time the one by which days open, after a jump.
-func (a Admin) AcceptClock() { a.e.clock.accept() }
+func (a Admin) AcceptClock() {
+	a.e.clock.accept()
+	for _, t := range a.e.allTenants() {
+		a.e.work.wakeAll(t)
+	}
+}
 
 // ClockHeld tells whether the wall clock jumped ahead, so that no new day is opened until the
 // operator accepts it.

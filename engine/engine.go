@@ -80,7 +80,7 @@ func Open(opt Options) (*Engine, error) {
 	e := &Engine{db: db, opt: opt, log: opt.Log, tenants: map[WorkspaceID]*tenant{}}
 	e.clock.start(opt.Now)
 	if err := e.load(); err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(err, e.close())
 	}
 	return e, nil
 }
@@ -97,7 +97,18 @@ func (e *Engine) load() (err error) {
 
 // Close writes what is kept in memory for a while and closes the database. Nothing may be called after it.
 func (e *Engine) Close() error {
-	return errors.Join(e.FlushKeyUse(), e.db.Close())
+	err := e.FlushKeyUse()
+	if errors.Is(err, kv.ErrNoRoom) || errors.Is(err, kv.ErrStopped) {
+		err = nil // the newest uses are lost, as after a crash
+	}
+	return errors.Join(err, e.close())
+}
+
+func (e *Engine) close() error {
+	if e.keys != nil {
+		e.keys.cache.Close()
+	}
+	return e.db.Close()
 }
 
 // Failed is closed when a commit's outcome is not known: the process should end, and recover at its next start.

@@ -58,6 +58,10 @@ type environment struct {
 	turn  atomic.Uint64           // whose turn it is among the lines
 }
 
+func newEnvironment(t *tenant, w Workspace, name Environment) *environment {
+	return &environment{engine: t.engine, tenant: t, name: name, tag: w.tag(name), store: newStore(w.ID.path().Join(string(name)))}
+}
+
 func (env *environment) path() kv.Path { return env.tenant.path().Join(string(env.name)) }
 
 // store names the buckets of one environment.

@@ -191,7 +191,7 @@ func (who Caller) createKey(tx *kv.Tx, in NewKey, secret string) (Key, error) {
 }
 
 // grant returns the scopes that a new or changed key gets: never more than its maker has. The operator
-// can give access:approve only to a workspace's first key, since it is the customer's.
+// can give access:approve only to the first key of a workspace that gets it, which is the customer's.
 func (who Caller) grant(tx *kv.Tx, role Role, list []Scope) (Scopes, error) {
 	if role != "" && len(list) > 0 {
 		return 0, Errorf(Invalid, "Give a role or scopes, not both")
@@ -205,8 +205,8 @@ func (who Caller) grant(tx *kv.Tx, role Role, list []Scope) (Scopes, error) {
 	}
 	has := who.scopes
 	if who.operator {
-		if who.tenant.hasKey(tx) {
-			return scopes &^ scopeBit(AccessApprove), nil
+		if scopes.Has(AccessApprove) && !who.tenant.firstOwner(tx) {
+			scopes &^= scopeBit(AccessApprove)
 		}
 		has |= scopeBit(AccessApprove)
 	}
@@ -217,13 +217,16 @@ func (who Caller) grant(tx *kv.Tx, role Role, list []Scope) (Scopes, error) {
 	return scopes, nil
 }
 
-func (t *tenant) hasKey(tx *kv.Tx) bool {
-	for _, env := range t.envs {
-		for range env.keys().Scan(tx, kv.Range{}) {
-			return true
-		}
+// firstOwner tells whether the operator never gave access:approve in this workspace, and records that it
+// has now. What became of that key doesn't matter: there is no second one.
+func (t *tenant) firstOwner(tx *kv.Tx) bool {
+	w, ok := workspaces.Get(tx, []byte(t.id))
+	if !ok || w.HadOwner {
+		return false
 	}
-	return false
+	w.HadOwner = true
+	workspaces.Put(tx, []byte(t.id), w)
+	return true
 }
 
 // addSecret makes secret open k.
@@ -287,6 +290,11 @@ func (e *Engine) SetKey(who Caller, id string, change KeyChange) (Key, error) {
 	return who.changeKey(id, func(tx *kv.Tx, k *Key) error {
 		if !k.Revoked.IsZero() {
 			return Errorf(Conflict, "This key was revoked")
+		}
+		if !change.onlyDisables() {
+			if err := mustWrite(tx, who.env); err != nil {
+				return err
+			}
 		}
 		return who.applyKey(tx, k, change)
 	})
@@ -404,28 +412,16 @@ func (who Caller) changeKey(id string, fn func(tx *kv.Tx, k *Key) error) (Key, e
 	})
 }
 
-// FindKey returns the operator as a caller in the environment that a key belongs to.
-func (a Admin) FindKey(id string) (Caller, error) {
+// FindOwner returns the operator as a caller in the environment that an id belongs to. unknown is the
+// error's text if it belongs to none.
+func (a Admin) FindOwner(id, unknown string) (Caller, error) {
 	parsed, ok := kv.ParseID(id)
 	if !ok {
-		return Caller{}, Errorf(Invalid, "Invalid key id")
+		return Caller{}, Errorf(Invalid, "%q is not an id of 24 hex digits", id)
 	}
-	return a.ownerOf(parsed, "Key not found")
-}
-
-// FindLine returns the operator as a caller in the environment that a line belongs to.
-func (a Admin) FindLine(id string) (Caller, error) {
-	parsed, ok := kv.ParseID(id)
-	if !ok {
-		return Caller{}, Errorf(Invalid, "Invalid line id")
-	}
-	return a.ownerOf(parsed, "Line not found")
-}
-
-func (a Admin) ownerOf(id kv.ID, unknown string) (Caller, error) {
 	for _, t := range a.e.allTenants() {
 		for _, env := range t.envs {
-			if env.tag == id.Tag() {
+			if env.tag == parsed.Tag() {
 				return a.In(t.id, env.name)
 			}
 		}

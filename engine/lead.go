@@ -335,13 +335,13 @@ func (e *Engine) SetLead(who Caller, id string, in LeadInput, countryCode string
 			return old, Errorf(NotFound, "Lead not found")
 		}
 		l := old
-		if err := in.apply(&l, countryCode); err != nil {
+		if err := in.apply(&l, cmp.Or(countryCode, DefaultCountryCode)); err != nil {
 			return l, err
 		}
 		if l.Phone == "" && l.Email == "" {
 			return l, Errorf(Invalid, "Either email or phone is required")
 		}
-		if err := who.env.checkAddresses(tx, &l); err != nil {
+		if err := who.env.checkAddresses(tx, &old, &l); err != nil {
 			return l, err
 		}
 		if !list.IsZero() && list != old.List {
@@ -358,9 +358,13 @@ func (e *Engine) SetLead(who Caller, id string, in LeadInput, countryCode string
 	})
 }
 
-// checkAddresses refuses a lead with an address of another.
-func (env *environment) checkAddresses(tx *kv.Tx, l *Lead) error {
+// checkAddresses refuses to give a lead an address of another.
+func (env *environment) checkAddresses(tx *kv.Tx, old, l *Lead) error {
+	had := old.addresses()
 	for _, a := range l.addresses() {
+		if slices.Contains(had, a) {
+			continue
+		}
 		for key := range env.store.leadByAddr.Scan(tx, kv.Prefix(addressKey(a))) {
 			if idOf[leadKind](key) != l.ID {
 				return Errorf(Conflict, "Another lead has one of these phone numbers or e-mail addresses").With(CodeDuplicateLead)

@@ -75,6 +75,7 @@ func (e *Engine) Leads(who Caller, q LeadQuery) (LeadPage, error) {
 	if err := who.Require(LeadsRead); err != nil {
 		return LeadPage{}, err
 	}
+	q.Page, q.Limit = max(1, q.Page), max(1, q.Limit)
 	var list ListID
 	if q.List != "" {
 		var err error
@@ -83,6 +84,9 @@ func (e *Engine) Leads(who Caller, q LeadQuery) (LeadPage, error) {
 		}
 	}
 	return kv.View(e.db, func(tx *kv.Tx) (LeadPage, error) {
+		if !list.IsZero() && !who.env.store.lists.Has(tx, list.key()) {
+			return LeadPage{}, Errorf(NotFound, "List not found")
+		}
 		page := LeadPage{Leads: []Lead{}, Lists: who.env.allLists(tx)}
 		ids, total, err := who.env.pageOfLeads(tx, q, list, page.Lists)
 		page.Total = total

@@ -64,8 +64,8 @@ func (l Line) Name() string { return strings.TrimSpace(l.FirstName + " " + l.Las
 func (l Line) Sandbox() bool { return l.Transport == transport.Sandbox }
 
 // identity is what the line's counters are kept under. It is the number or mailbox, not the record's
-// id: deleting a line and making it again does not refill its day.
-func (l Line) identity() string { return string(l.Channel) + ":" + cmp.Or(l.Phone, l.Email) }
+// id: deleting a line and making it again, also as one of another type, does not refill its day.
+func (l Line) identity() string { return cmp.Or(l.Phone, l.Email) }
 
 // Defaults of a line's gaps, as documented.
 const (

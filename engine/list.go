@@ -89,7 +89,7 @@ func (env *environment) newList(tx *kv.Tx, name, description string) List {
 // quickSends returns the list called Quick Sends, and makes it if there is none.
 func (env *environment) quickSends(tx *kv.Tx) List {
 	for _, l := range env.store.lists.Scan(tx, kv.Range{}) {
-		if l.Name == QuickSends {
+		if strings.EqualFold(l.Name, QuickSends) {
 			return l
 		}
 	}

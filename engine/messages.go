@@ -63,11 +63,28 @@ func (e *Engine) Messages(who Caller, q MessageQuery) (MessagePage, error) {
 	if err := who.Require(MessagesRead); err != nil {
 		return MessagePage{}, err
 	}
+	q.Limit = max(1, q.Limit)
 	s, err := who.env.search(who, q)
 	if err != nil {
 		return MessagePage{}, err
 	}
-	return kv.View(e.db, func(tx *kv.Tx) (MessagePage, error) { return s.page(tx), nil })
+	return kv.View(e.db, func(tx *kv.Tx) (MessagePage, error) {
+		if err := s.known(tx); err != nil {
+			return MessagePage{}, err
+		}
+		return s.page(tx), nil
+	})
+}
+
+// known refuses a line and a lead that never were. What is deleted is known by its messages.
+func (s *messageSearch) known(tx *kv.Tx) error {
+	switch {
+	case !s.line.IsZero() && !s.env.store.lines.Has(tx, s.line.key()):
+		return Errorf(NotFound, "Line not found")
+	case !s.lead.IsZero() && !s.env.store.leads.Has(tx, s.lead.key()) && !s.env.store.messageByLead.Any(tx, kv.Prefix(s.lead.key())):
+		return Errorf(NotFound, "Lead not found or access denied")
+	}
+	return nil
 }
 
 // messageSearch is a query that was checked: the narrowest index that fits, and what it can't tell.

@@ -73,6 +73,9 @@ func (q Queue) end(id MessageID, fn func(tx *kv.Tx, m *Message)) (Message, error
 		q.env.putMessage(tx, &old, &m)
 		return m, nil
 	})
+	if err == nil && m.Place == inDue {
+		q.env.engine.work.wakeFor(q.env, &m)
+	}
 	return m, storageError(err)
 }
 
@@ -90,7 +93,9 @@ func (env *environment) countOutcome(tx *kv.Tx, m *Message) {
 	}
 	hour.Sent++
 	env.store.lineHours.Put(tx, key, hour)
-	env.store.lineHours.Delete(tx, hourKey(m.Line, tx.Now.Add(-48*time.Hour)))
+	for old := range env.store.lineHours.Scan(tx, kv.Range{From: m.Line.key(), To: hourKey(m.Line, tx.Now.Add(-48*time.Hour))}) {
+		env.store.lineHours.Delete(tx, old)
+	}
 	env.store.lineUsage.Put(tx, []byte(l.identity()), u)
 }
 
@@ -155,7 +160,8 @@ func (e *Engine) Settle(who Caller, id string, as Status) (Message, error) {
 		case Sent:
 			m.SentAt, m.Error = tx.Now, ""
 		case Pending:
-			m.Place, m.Due, m.Error = inReady, tx.Now, ""
+			m.wait(tx.Now, "To be sent again, as the operator settled.") // its line may be gone: the release finds it one
+			m.Error = ""
 		}
 		if as != Pending {
 			who.env.countOutcome(tx, &m)

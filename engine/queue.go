@@ -27,6 +27,21 @@ func (q Queue) Open() bool {
 	return !t.deleted.Load() && q.env.engine.readOnly(t) == ""
 }
 
+// lookAgain is when a queue that is not open may be so without a word: when the disk has room again.
+// Other ends of READ_ONLY are told to [Engine.OnWork].
+func (q Queue) lookAgain() time.Time {
+	if t := q.env.tenant; t.deleted.Load() || t.record().ReadOnly != "" {
+		return time.Time{}
+	}
+	return q.env.engine.opt.Now().Add(storageLook)
+}
+
+const (
+	// nextLook is how long a due message that could not go waits for the next look, at least.
+	nextLook    = time.Minute
+	storageLook = 10 * time.Second
+)
+
 // releaseAtOnce bounds how many messages one transaction moves.
 const releaseAtOnce = 100
 
@@ -34,7 +49,7 @@ const releaseAtOnce = 100
 // id. It returns when the next one is due, zero if none is; that may be in the past if there are more.
 func (q Queue) Release() (next time.Time, err error) {
 	if !q.Open() {
-		return time.Time{}, nil
+		return q.lookAgain(), nil
 	}
 	e := q.env.engine
 	ids, next, err := q.dueNow(e.opt.Now().UTC())
@@ -117,7 +132,7 @@ func (q Queue) release(id MessageID) error {
 		m        Message
 		returned []refund
 	}
-	d, err := writing(Caller{env: env}, func(tx *kv.Tx) (d done, err error) {
+	store := func(tx *kv.Tx) (d done, err error) {
 		now, err := look(tx)
 		switch {
 		case err != nil:
@@ -127,12 +142,12 @@ func (q Queue) release(id MessageID) error {
 		}
 		d.m, d.returned = env.released(tx, &now, h, wait)
 		return d, nil
-	})
-	h.settle(err, err == nil)
+	}
+	d, err := spend(h, func() (done, error) { return writing(Caller{env: env}, store) }, func(done) bool { return true })
+	if errors.Is(err, errWithdrawn) {
+		return nil
+	}
 	if err != nil {
-		if errors.Is(err, errWithdrawn) {
-			return nil
-		}
 		return err
 	}
 	env.refund(d.returned)
@@ -178,20 +193,21 @@ func (env *environment) released(tx *kv.Tx, d *dueMessage, h *hold, wait *LimitS
 	m = old
 	m.Updated = tx.Now
 	if d.lost {
-		returned = append(returned, env.dropUnit(tx, &m))
+		returned = append(returned, env.dropUnit(tx, &m, env.passFirst(tx, &m)))
 	}
 	switch {
 	case wait != nil:
-		m.wait(wait.ResetsAt, "Waits until "+wait.ResetsAt.Format(time.RFC3339)+": "+planSentences[wait.Name])
+		until := notBefore(tx.Now.Add(nextLook), wait.ResetsAt)
+		m.wait(until, planSentences[wait.Name]+" Waits until "+until.Format(time.RFC3339)+".")
 	case len(d.lines) == 0 && m.Pinned && env.gone(tx, m.Line):
 		m.Status, m.Place, m.Reason, m.Error = Failed, nowhere, "", "The line that was asked for was deleted."
 	case len(d.lines) == 0:
-		m.wait(tx.Now.Add(noLineWait), "Waits for an active line.")
+		m.wait(tx.Now.Add(nextLook), "Waits for an active line.")
 	default:
-		m.Plan.Released = m.Plan.Day == 0
+		m.Plan.Released = m.Plan.Released || m.Plan.Day == 0
 		m.charge(tx, env, h)
 		if m.Unit.Day == 0 {
-			m.putOff(h.spent)
+			m.putOff(tx.Now, h.spent)
 			break
 		}
 		m.Status, m.Place, m.Reason = Pending, inReady, ""
@@ -211,10 +227,6 @@ func (env *environment) gone(tx *kv.Tx, id LineID) bool {
 	return !ok
 }
 
-// noLineWait is how long a due message waits before the next look for an active line; a change of a
-// line ends it early.
-const noLineWait = time.Minute
-
 // A Job is a message that its line can send now.
 type Job struct {
 	Message Message
@@ -227,8 +239,11 @@ type Job struct {
 // there may be one, zero if none waits. While a gap is kept there is at most one.
 func (q Queue) Next(line LineID, most int, busy func(MessageID) bool) (jobs []Job, at time.Time, err error) {
 	l := q.env.lines.Load().find(line)
-	if l == nil || !l.Active || !q.Open() {
+	switch {
+	case l == nil || !l.Active:
 		return nil, time.Time{}, nil
+	case !q.Open():
+		return nil, q.lookAgain(), nil
 	}
 	_, err = kv.View(q.env.engine.db, func(tx *kv.Tx) (struct{}, error) {
 		jobs, at = q.next(tx, l.Line, most, busy)
@@ -243,10 +258,12 @@ func (q Queue) next(tx *kv.Tx, l Line, most int, busy func(MessageID) bool) (job
 	if gap > 0 || l.ContactGap > 0 {
 		most = 1
 	}
-	follow := q.waiting(tx, readyKey(l.ID, false), most, busy)
 	first := q.waiting(tx, readyKey(l.ID, true), most, busy)
-	free := u.LastSend.Add(time.Duration(gap))
-	freeFirst := u.LastFirst.Add(time.Duration(l.ContactGap))
+	follow := q.waiting(tx, readyKey(l.ID, false), most, func(id MessageID) bool {
+		return busy(id) || len(first) > 0 && q.behindFirst(tx, l, id)
+	})
+	free := gapEnd(tx.Now, u.LastSend, gap)
+	freeFirst := gapEnd(tx.Now, u.LastFirst, l.ContactGap)
 	if freeFirst.Before(free) {
 		freeFirst = free
 	}
@@ -264,6 +281,29 @@ func (q Queue) next(tx *kv.Tx, l Line, most int, busy func(MessageID) bool) (job
 		*from = (*from)[1:]
 	}
 	return jobs, time.Time{}
+}
+
+// gapEnd is when a gap since last ends. Where last lies further ahead than the gap is long, the clock was
+// set back, and nobody knows: the line doesn't stand still until the clock has caught up.
+func gapEnd(now, last time.Time, gap Gap) time.Time {
+	if last.After(now.Add(time.Duration(gap))) {
+		return now
+	}
+	return last.Add(time.Duration(gap))
+}
+
+// behindFirst tells whether a follow-up must wait because the line's first message to its person does.
+func (q Queue) behindFirst(tx *kv.Tx, l Line, id MessageID) bool {
+	m, _ := q.env.store.messages.Get(tx, id.key())
+	if len(m.To) == 0 {
+		return false
+	}
+	for other := range q.env.others(tx, &m, personKey(m.person(), true, l.ID)) {
+		if other.Unit.First {
+			return other.Place == inReady
+		}
+	}
+	return false
 }
 
 // earlier compares two entries of ready, of whichever kind: by due time, then id.
@@ -319,23 +359,26 @@ func (q Queue) handOver(job Job) error {
 	if err != nil {
 		return err
 	}
-	withdrawn, err := kv.Update(e.db, func(tx *kv.Tx) (bool, error) {
+	store := func(tx *kv.Tx) (Message, error) {
 		m, ok := env.store.messages.Get(tx, job.Message.ID.key())
 		if !ok || m.Place != inReady || m.Line != job.Line.ID {
-			return true, ErrNotNow
+			return m, ErrNotNow
 		}
 		l, ok := env.line(tx, m.Line)
 		if !ok || !l.Active || mustWrite(tx, env) != nil {
-			return true, ErrNotNow
+			return m, ErrNotNow
 		}
 		if m.Unit.Day != job.Message.Unit.Day || h.line != nil && h.line.first != m.Unit.First {
-			return true, errAgain
+			return m, errAgain
 		}
 		return env.handOver(tx, m, l, h, job.Text), nil
-	})
-	err = storageError(err)
-	h.settle(err, err == nil && !withdrawn)
-	if err == nil && withdrawn {
+	}
+	m, err := spend(h, func() (Message, error) {
+		m, err := kv.Update(e.db, store)
+		return m, storageError(err)
+	}, func(m Message) bool { return m.Status == Sending })
+	if err == nil && m.Status != Sending {
+		e.work.wakeFor(env, &m)
 		return ErrNotNow
 	}
 	return err
@@ -363,23 +406,23 @@ func (q Queue) renew(m Message, l Line) (h *hold, err error) {
 	}
 }
 
-// handOver stores the message as being sent, or puts it back to wait and reports that.
-func (env *environment) handOver(tx *kv.Tx, m Message, l Line, h *hold, text string) (withdrawn bool) {
+// handOver stores the message as being sent, or puts it back to wait.
+func (env *environment) handOver(tx *kv.Tx, m Message, l Line, h *hold, text string) Message {
 	old := m
 	m.Updated = tx.Now
 	if opens := m.Window.opens(tx.Now); opens.After(tx.Now) {
 		m.wait(opens, windowReason(opens))
 		env.putMessage(tx, &old, &m)
-		return true
+		return m
 	}
 	if h.line == nil && h.spent != 0 {
-		env.dropUnit(tx, &m)
-		m.putOff(h.spent)
+		env.dropUnit(tx, &m, env.passFirst(tx, &m)) // of a day that is over: nothing goes back in memory
+		m.putOff(tx.Now, h.spent)
 		env.putMessage(tx, &old, &m)
-		return true
+		return m
 	}
 	if h.line != nil {
-		env.dropUnit(tx, &m)
+		env.dropUnit(tx, &m, h.line.needs().Second)
 		m.takeUnit(tx, env, h.line, h.unit.Day())
 	}
 	m.Status, m.Place, m.Reason, m.Text = Sending, nowhere, "", text
@@ -390,15 +433,12 @@ func (env *environment) handOver(tx *kv.Tx, m Message, l Line, h *hold, text str
 		u.LastFirst = tx.Now
 	}
 	env.store.lineUsage.Put(tx, []byte(l.identity()), u)
-	return false
+	return m
 }
 
-// dropUnit takes the message's line unit away and out of the stored total. What it returns goes back
-// to the counter in memory after the commit.
-func (env *environment) dropUnit(tx *kv.Tx, m *Message) (r refund) {
-	l, _ := env.store.lines.Get(tx, m.Line.key())
-	r = refund{identity: l.identity(), line: m.Unit.Day, units: (&candidate{first: m.Unit.First}).needs()}
-	env.chargeLine(tx, r.identity, r.line, -r.units.First, -r.units.Second)
+// dropUnit takes the message's line unit away, and out of the stored total with so many conversations.
+func (env *environment) dropUnit(tx *kv.Tx, m *Message, conversations int64) refund {
+	r := env.returnUnit(tx, m, conversations)
 	m.Unit = LineUnit{}
 	if !m.Pinned {
 		m.Line = LineID{}

@@ -40,6 +40,21 @@ func (h *hold) settle(err error, used bool) {
 	}
 }
 
+// spend runs a transaction that uses what h holds, and ends the reservation by what became of it. used
+// tells whether the result is one that used it.
+func spend[T any](h *hold, run func() (T, error), used func(T) bool) (v T, err error) {
+	decided := false
+	defer func() {
+		if !decided {
+			h.release() // run panicked, so nothing was stored
+		}
+	}()
+	v, err = run()
+	decided = true
+	h.settle(err, err == nil && used(v))
+	return v, err
+}
+
 // reserve takes what the draft needs. A refusal is final only if what is stored leaves no room; while
 // other requests hold the rest, it waits until they are decided.
 func (e *Engine) reserve(who Caller, d *draft) (*hold, error) {
@@ -76,11 +91,15 @@ func (e *Engine) tryReserve(who Caller, d *draft) (h *hold, busy bool, err error
 // reservePlan takes the new contact, if it is one, and then the message: both or none.
 func (env *environment) reservePlan(h *hold, newContact bool) (busy bool, err error) {
 	t, c := env.tenant, env.tenant.pools[env.name.pool()]
-	today := t.planDay()
+	today := max(t.planDay(), c.messages.Day(), c.contacts.Day()) // one label for both
 	var verdict quota.Verdict
 	if newContact {
-		if h.contact, verdict = c.contacts.Reserve(today, quota.Sums{First: 1}); verdict != quota.Granted {
-			return verdict == quota.Busy, env.planRefusal(limitContacts)
+		switch h.contact, verdict = c.contacts.Reserve(today, quota.Sums{First: 1}); verdict {
+		case quota.Granted:
+		case quota.Busy:
+			return true, nil
+		default:
+			return false, env.planRefusal(limitContacts)
 		}
 	}
 	h.plan, verdict = c.messages.Reserve(today, quota.Sums{First: 1, Second: 1})
@@ -153,7 +172,7 @@ func (env *environment) accept(tx *kv.Tx, who Caller, s *send, d *draft, h *hold
 	m.charge(tx, env, h)
 	env.place(&m, d.timing, h)
 	env.putMessage(tx, nil, &m)
-	return SendResult{Message: m, Lead: lead, NewLead: d.old == nil}
+	return SendResult{Message: m, View: env.view(tx, m), Lead: lead, NewLead: d.old == nil}
 }
 
 // createdAt is now, except when the clock went back: then it is the id's time, so that messages sort
@@ -207,7 +226,7 @@ func (env *environment) place(m *Message, when timing, h *hold) {
 	case when.kind == later:
 		m.Status, m.Place, m.Due, m.Scheduled = Scheduled, inDue, when.due, when.due
 	case h.line == nil && h.spent != 0:
-		m.putOff(h.spent)
+		m.putOff(m.Updated, h.spent)
 	case when.kind == inWindow:
 		m.wait(when.due, windowReason(when.due))
 	default:
@@ -216,13 +235,22 @@ func (env *environment) place(m *Message, when timing, h *hold) {
 }
 
 // putOff schedules the message after a day on which no line had room for it.
-func (m *Message) putOff(spent quota.Label) {
+func (m *Message) putOff(now time.Time, spent quota.Label) {
 	m.Status, m.Place = Scheduled, inDue
-	m.Due = m.Window.deferral(spent)
+	m.Due = notBefore(now.Add(nextLook), m.Window.deferral(spent))
 	m.Scheduled, m.Reason = m.Due, "Daily limit reached; scheduled for next send window."
 	if !m.Pinned {
 		m.Line = LineID{}
 	}
+}
+
+// notBefore is t, or earliest if t is before it. While the clock is held a spent day may have ended by the
+// wall clock already: what waits for its end must not be looked at without a pause.
+func notBefore(earliest, t time.Time) time.Time {
+	if t.Before(earliest) {
+		return earliest.UTC()
+	}
+	return t
 }
 
 func windowReason(opens time.Time) string {

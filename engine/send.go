@@ -259,19 +259,24 @@ func (env *environment) resolveLead(tx *kv.Tx, s *send, d *draft) error {
 // addresses are those to try, in the documented order. A recipient in the request stands in for the lead's own.
 func (s *send) addresses(l *Lead) []string {
 	phone, email := s.Phone, s.Email
-	if phone == "" && email == "" {
-		phone, email = l.Phone, l.Email
+	if phone == "" && (email == "" || s.channel == SMS) {
+		phone = l.Phone
+	}
+	if email == "" && (s.Phone == "" || s.channel == Email) {
+		email = l.Email
 	}
 	phones := append([]string{phone}, l.AltPhones[:]...)
 	emails := append([]string{email}, l.AltEmails[:]...)
 	var all []string
-	switch s.channel {
-	case IMessage:
-		all = slices.Concat(phones, emails)
-	case SMS:
+	switch {
+	case s.channel == SMS:
 		all = phones
-	case Email:
+	case s.channel == Email:
 		all = emails
+	case phone == "": // the recipient is a mailbox: it comes before the lead's alternate phones
+		all = slices.Concat(emails[:1], phones, emails)
+	default:
+		all = slices.Concat(phones, emails)
 	}
 	var to []string
 	for _, a := range all {
@@ -307,6 +312,7 @@ func (env *environment) linesFor(tx *kv.Tx, s *send, turn uint64) ([]*lineState,
 // SendResult is what became of a request to send.
 type SendResult struct {
 	Message Message
+	View    MessageView // Message with what its line adds to it
 	Lead    Lead
 	NewLead bool
 	Limits  []LimitState
@@ -378,13 +384,19 @@ func (e *Engine) trySend(who Caller, once *Once, s *send, turn uint64) (SendResu
 	}
 	held, err := e.reserve(who, &before.draft)
 	if err != nil {
-		// The first request with this key may have been stored since; then this is its repetition.
-		if after, lookErr := kv.View(e.db, look); lookErr == nil && after.replay != nil {
+		// What spent the limit may have been this very request's first try, or the first message to
+		// its person. Then it is a repetition, or needs less now.
+		after, lookErr := kv.View(e.db, look)
+		switch {
+		case lookErr != nil:
+		case after.replay != nil:
 			return SendResult{Replay: after.replay}, nil
+		case !after.draft.needsSame(&before.draft, nil):
+			return SendResult{}, errAgain
 		}
 		return SendResult{}, err
 	}
-	result, err := writing(who, func(tx *kv.Tx) (SendResult, error) {
+	store := func(tx *kv.Tx) (SendResult, error) {
 		now, err := look(tx)
 		if err != nil || now.replay != nil {
 			return SendResult{Replay: now.replay}, err
@@ -394,8 +406,9 @@ func (e *Engine) trySend(who Caller, once *Once, s *send, turn uint64) (SendResu
 		}
 		result := who.env.accept(tx, who, s, &now.draft, held)
 		return result, who.env.remember(tx, once, result)
-	})
-	held.settle(err, err == nil && result.Replay == nil)
+	}
+	result, err := spend(held, func() (SendResult, error) { return writing(who, store) },
+		func(r SendResult) bool { return r.Replay == nil })
 	if err == nil && result.Replay == nil {
 		e.work.wakeFor(who.env, &result.Message)
 	}
@@ -407,5 +420,10 @@ func (d *draft) needsSame(earlier *draft, line *candidate) bool {
 	if d.newContact != earlier.newContact || !slices.Equal(d.to, earlier.to) {
 		return false
 	}
-	return line == nil || slices.ContainsFunc(d.lines, func(c candidate) bool { return c.ID == line.ID && c.first == line.first })
+	if line == nil { // none had room for what it would have needed of them
+		return slices.EqualFunc(d.lines, earlier.lines, candidate.equal)
+	}
+	return slices.ContainsFunc(d.lines, func(c candidate) bool { return c.equal(*line) })
 }
+
+func (c candidate) equal(other candidate) bool { return c.ID == other.ID && c.first == other.first }

@@ -27,6 +27,7 @@ type tenant struct {
 	plan    atomic.Pointer[Plan]
 	rates   atomic.Pointer[rates]
 	deleted atomic.Bool
+	recent  recent
 	loading sync.Mutex // held while the store's state is read and made the current one
 }
 
@@ -95,7 +96,10 @@ func limitOf(n int64) int64 {
 // addTenant makes the state of a workspace that was just made.
 func (e *Engine) addTenant(w Workspace) error {
 	_, err := kv.View(e.db, func(tx *kv.Tx) (struct{}, error) { return struct{}{}, e.loadTenant(tx, w) })
-	return err
+	if err != nil {
+		return err
+	}
+	return e.tenant(w.ID).reload() // its plan may have changed before the change could find it
 }
 
 // loadTenants reads every workspace and rebuilds its counters.
@@ -117,10 +121,9 @@ func (e *Engine) loadTenants() error {
 func (e *Engine) loadTenant(tx *kv.Tx, w Workspace) error {
 	t := &tenant{engine: e, id: w.ID, envs: map[Environment]*environment{}, pools: map[pool]*counters{}}
 	for _, name := range Environments {
-		env := &environment{engine: e, tenant: t, name: name, tag: w.tag(name), store: newStore(w.ID.path().Join(string(name)))}
-		e.tags.add(env.tag)
-		t.envs[name] = env
-		env.setLines(tx)
+		t.envs[name] = newEnvironment(t, w, name)
+		e.tags.add(t.envs[name].tag)
+		t.envs[name].setLines(tx)
 	}
 	for _, p := range []pool{contracted, trial} {
 		t.pools[p] = loadCounters(tx, w, p)
@@ -128,6 +131,7 @@ func (e *Engine) loadTenant(tx *kv.Tx, w Workspace) error {
 	if err := t.set(tx, w); err != nil {
 		return err
 	}
+	t.recount(tx)
 	e.mu.Lock()
 	e.tenants[w.ID] = t
 	e.mu.Unlock()

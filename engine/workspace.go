@@ -57,7 +57,8 @@ type Workspace struct {
 	Timezone      string                 `json:"timezone"` // of the plan's days
 	ReadOnly      ReadOnlyReason         `json:"readOnly,omitzero"`
 	ReadOnlySince time.Time              `json:"readOnlySince,omitzero"`
-	Tags          map[Environment]string `json:"tags"` // owner tags, in hex
+	HadOwner      bool                   `json:"hadOwner,omitzero"` // the operator made its owner key
+	Tags          map[Environment]string `json:"tags"`              // owner tags, in hex
 	Created       time.Time              `json:"created"`
 	Updated       time.Time              `json:"updated"`
 }

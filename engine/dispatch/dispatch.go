@@ -33,6 +33,7 @@ type Options struct {
 type Dispatcher struct {
 	eng *engine.Engine
 	opt Options
+	now func() time.Time // the engine's clock, by which its times are meant
 
 	stopping context.Context
 	stop     context.CancelFunc
@@ -56,11 +57,12 @@ func Start(eng *engine.Engine, opt Options) (*Dispatcher, error) {
 	if opt.Parallel == 0 {
 		opt.Parallel = 8
 	}
-	d := &Dispatcher{eng: eng, opt: opt, workers: map[workerKey]*worker{}}
+	d := &Dispatcher{eng: eng, opt: opt, now: eng.TransportOptions().Now, workers: map[workerKey]*worker{}}
 	d.stopping, d.stop = context.WithCancel(context.Background())
 	d.sends, d.cutSends = context.WithCancel(context.Background())
 	for _, q := range eng.Queues() {
 		if err := d.recover(q); err != nil {
+			d.Stop(0)
 			return nil, err
 		}
 	}
@@ -74,6 +76,7 @@ func Start(eng *engine.Engine, opt Options) (*Dispatcher, error) {
 // Stop begins no further send and waits for those that run, but not longer than patience: what was
 // handed over and has no answer by then is found as interrupted at the next start.
 func (d *Dispatcher) Stop(patience time.Duration) {
+	d.eng.OnWork(func(engine.Work) {})
 	d.mu.Lock()
 	d.closed = true
 	d.mu.Unlock()
@@ -129,7 +132,11 @@ func (d *Dispatcher) open(q engine.Queue, l engine.Line) (transport.Transport, e
 	if err != nil {
 		return nil, err
 	}
-	return transport.Open(url, d.opt.Transport)
+	t, err := transport.Open(url, d.opt.Transport)
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // wake is told of new work by the engine.

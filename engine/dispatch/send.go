@@ -16,7 +16,7 @@ func (w *worker) send() (again time.Time) {
 		jobs, at, err := queue.Next(w.key.line, w.d.opt.Parallel, w.isBusy)
 		if err != nil {
 			w.d.opt.Log.Error().Err(err).Stringer("line", w.key.line).Msg("waiting messages not read")
-			return time.Now().Add(pause)
+			return w.d.now().Add(pause)
 		}
 		if len(jobs) == 0 {
 			return at
@@ -25,7 +25,7 @@ func (w *worker) send() (again time.Time) {
 			return retry
 		}
 		if !w.sendAll(jobs) {
-			return time.Now().Add(w.backoff())
+			return w.d.now().Add(w.backoff())
 		}
 	}
 	return time.Time{}
@@ -41,7 +41,7 @@ func (w *worker) ready(l engine.Line) (retry time.Time, ok bool) {
 	if w.transport == nil || w.opened.Shown != l.Shown || string(w.opened.Sealed.Box) != string(l.Sealed.Box) {
 		if err := w.reopen(l); err != nil {
 			w.down(err)
-			return time.Now().Add(w.backoff()), false
+			return w.d.now().Add(w.backoff()), false
 		}
 	}
 	if w.failures == 0 && l.Healthy {
@@ -51,7 +51,7 @@ func (w *worker) ready(l engine.Line) (retry time.Time, ok bool) {
 		if w.d.stopping.Err() == nil {
 			w.down(err)
 		}
-		return time.Now().Add(w.backoff()), false
+		return w.d.now().Add(w.backoff()), false
 	}
 	w.up()
 	return time.Time{}, true

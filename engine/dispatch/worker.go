@@ -37,7 +37,7 @@ func newWorker(d *Dispatcher, key workerKey) *worker {
 
 // wakeAt lets the worker look again at t, or now if t is over.
 func (w *worker) wakeAt(t time.Time) {
-	wait := time.Until(t)
+	wait := t.Sub(w.d.now())
 	if t.IsZero() || wait <= 0 {
 		select {
 		case w.poke <- struct{}{}:
@@ -97,7 +97,7 @@ func (w *worker) release() (again time.Time) {
 	next, err := w.key.queue.Release()
 	if err != nil {
 		w.d.opt.Log.Error().Err(err).Str("workspace", string(w.key.queue.Workspace())).Msg("due messages not released")
-		return time.Now().Add(pause)
+		return w.d.now().Add(pause)
 	}
 	return next
 }

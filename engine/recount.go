@@ -1,0 +1,144 @@
+package engine
+
+import (
+	"encoding/binary"
+	"time"
+
+	"tuco/engine/quota"
+	"tuco/kv"
+)
+
+// A tally is what messages say has been used, counted anew from their labels.
+type tally struct {
+	messages map[quota.Label]int64 // by plan day
+	contacts map[quota.Label]int64
+	lines    map[lineDay]quota.Sums
+}
+
+type lineDay struct {
+	line LineID
+	day  quota.Label
+}
+
+func newTally() *tally {
+	return &tally{messages: map[quota.Label]int64{}, contacts: map[quota.Label]int64{}, lines: map[lineDay]quota.Sums{}}
+}
+
+func (t *tally) add(m *Message) {
+	if m.Plan.Day != 0 {
+		t.messages[m.Plan.Day]++
+	}
+	if m.Plan.Contact != 0 {
+		t.contacts[m.Plan.Contact]++
+	}
+	if m.Unit.Day != 0 {
+		key := lineDay{m.Line, m.Unit.Day}
+		n, needs := t.lines[key], (&candidate{first: m.Unit.First}).needs()
+		t.lines[key] = quota.Sums{First: n.First + needs.First, Second: n.Second + needs.Second}
+	}
+}
+
+// plan is what was used under the labels of u's day and month.
+func (t *tally) plan(u PlanUsage) PlanUsage {
+	n := PlanUsage{Day: u.Day, Messages: t.messages[u.Day], Contacts: t.contacts[u.Day]}
+	for day, messages := range t.messages {
+		if day.Month() == u.Day.Month() {
+			n.Month += messages
+		}
+	}
+	return n
+}
+
+// byIdentity adds up the lines' days by what their counters are kept under.
+func (t *tally) byIdentity(tx *kv.Tx, env *environment) map[string]map[quota.Label]quota.Sums {
+	all := map[string]map[quota.Label]quota.Sums{}
+	for key, n := range t.lines {
+		l, _ := env.store.lines.Get(tx, key.line.key())
+		if all[l.identity()] == nil {
+			all[l.identity()] = map[quota.Label]quota.Sums{}
+		}
+		sum := all[l.identity()][key.day]
+		all[l.identity()][key.day] = quota.Sums{First: sum.First + n.First, Second: sum.Second + n.Second}
+	}
+	return all
+}
+
+// recount compares the counters with the messages of the days that are open, and of the month if the
+// plan limits it. Where they differ the larger figure holds: better too few messages than one too many.
+func (t *tenant) recount(tx *kv.Tx) {
+	used := map[pool]PlanUsage{}
+	plans := map[pool]*tally{}
+	for p := range t.pools {
+		used[p], _ = usageBucket(t.id).Get(tx, []byte(p))
+		plans[p] = newTally()
+	}
+	for _, env := range t.envs {
+		p := env.name.pool()
+		own := env.tallySince(tx, used[p].Day, t.plan.Load().MessagesPerMonth > 0)
+		for day, n := range own.messages {
+			plans[p].messages[day] += n
+		}
+		for day, n := range own.contacts {
+			plans[p].contacts[day] += n
+		}
+		env.recountLines(tx, own)
+	}
+	for p, c := range t.pools {
+		stored, counted := used[p], plans[p].plan(used[p])
+		if t.plan.Load().MessagesPerMonth == 0 {
+			counted.Month = stored.Month // not counted
+		}
+		t.correct(c.messages, stored.Day, limitDay+", "+limitMonth, quota.Sums{First: stored.Messages, Second: stored.Month}, quota.Sums{First: counted.Messages, Second: counted.Month})
+		t.correct(c.contacts, stored.Day, limitContacts, quota.Sums{First: stored.Contacts}, quota.Sums{First: counted.Contacts})
+	}
+}
+
+// tallySince counts the messages that can have been charged on day, or in its month: those that were
+// made since, and older ones that were released since.
+func (env *environment) tallySince(tx *kv.Tx, day quota.Label, month bool) *tally {
+	t := newTally()
+	if day == 0 {
+		return t
+	}
+	first := day
+	if month {
+		first = quota.Label(day.Month()*100 + 1)
+	}
+	// A calendar day begins up to 14 hours before it does in UTC, and ids can lie ahead of the clock.
+	floor := kv.FloorID(env.tag, first.Start(time.UTC).Add(-36*time.Hour))
+	for _, m := range env.store.messages.Scan(tx, kv.Range{From: floor[:]}) {
+		t.add(&m)
+	}
+	since := binary.BigEndian.AppendUint32(nil, uint32(first))
+	for key := range env.store.released.Scan(tx, kv.Range{From: since}) {
+		id := idOf[messageKind](key)
+		if m, ok := env.store.messages.Get(tx, id.key()); ok && string(id.key()) < string(floor[:]) {
+			t.add(&m)
+		}
+	}
+	return t
+}
+
+// recountLines raises the counters of lines to what the messages say, if that is more. It may be less:
+// a message keeps its age when its line unit moves to another day.
+func (env *environment) recountLines(tx *kv.Tx, t *tally) {
+	counters := env.lines.Load().counters
+	for identity, days := range t.byIdentity(tx, env) {
+		u, _ := env.store.lineUsage.Get(tx, []byte(identity))
+		stored, counted := quota.Sums{First: u.Messages, Second: u.Conversations}, days[u.Day]
+		if c := counters[identity]; c != nil && (counted.First > stored.First || counted.Second > stored.Second) {
+			env.tenant.correct(c, u.Day, limitLineMessages+", "+limitLineConversations, stored, counted)
+		}
+	}
+}
+
+// correct raises a counter to the larger of what is stored and what was counted, and logs a difference.
+func (t *tenant) correct(c *quota.Counter, day quota.Label, limit string, stored, counted quota.Sums) {
+	if stored == counted {
+		return
+	}
+	c.Charge(day, quota.Sums{First: max(0, counted.First-stored.First), Second: max(0, counted.Second-stored.Second)})
+	t.engine.log.Error().Str("workspace", string(t.id)).Str("limit", limit).Stringer("day", day).
+		Ints64("stored", []int64{stored.First, stored.Second}).Ints64("counted", []int64{counted.First, counted.Second}).
+		Msg("stored usage differs from the messages; the larger figure holds")
+}
