@@ -88,7 +88,11 @@ func (a *AdminServer) answer(w http.ResponseWriter, name string, out any, err er
 func adminError(err error) (int, any) {
 	var e *engine.Error
 	if errors.As(err, &e) {
-		return statusOf[e.Kind], errorResponse{Error: e.Error(), Code: e.Code, Reason: e.Reason}
+		text := e.Error()
+		if e.Kind == engine.ReadOnly {
+			text = engine.ReadOnlyReason(e.Reason).Sentence()
+		}
+		return statusOf[e.Kind], errorResponse{Error: text, Code: e.Code, Reason: e.Reason}
 	}
 	var bad *strictjson.Error
 	if errors.As(err, &bad) {
@@ -352,11 +356,15 @@ func (a *AdminServer) addCommands(mux *http.ServeMux) {
 	command(a, mux, "message/unknown", func(in ScopeInput) (messagesResponse, error) {
 		out := messagesResponse{Messages: []messageObject{}}
 		return out, a.each(in, func(who engine.Caller) error {
-			page, err := a.eng.Messages(who, engine.MessageQuery{Status: engine.Uncertain, Limit: maxPageSize})
-			for _, v := range page.Messages {
-				out.Messages = append(out.Messages, newMessageObject(who.Workspace(), v))
+			for q := (engine.MessageQuery{Status: engine.Uncertain, Limit: maxPageSize}); ; {
+				page, err := a.eng.Messages(who, q)
+				for _, v := range page.Messages {
+					out.Messages = append(out.Messages, newMessageObject(who.Workspace(), v))
+				}
+				if q.Cursor = page.Next; err != nil || q.Cursor == "" {
+					return err
+				}
 			}
-			return err
 		})
 	})
 	command(a, mux, "message/settle", func(in SettleInput) (messageObject, error) {

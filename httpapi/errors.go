@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"mime"
 	"net/http"
 	"strconv"
 	"strings"
@@ -34,14 +35,14 @@ var statusOf = map[engine.Kind]int{
 
 // errorResponse is the body of every error.
 type errorResponse struct {
-	Error     string `json:"error" required:"true" description:"what is wrong, for people"`
-	Code      string `json:"code,omitzero" description:"a stable word for programs"`
-	Reason    string `json:"reason,omitzero" description:"why, as a word"`
-	Scope     string `json:"scope,omitzero" description:"the scope that is missing"`
-	LimitName string `json:"limitName,omitzero" description:"the limit that was reached"`
-	Limit     *int64 `json:"limit,omitzero"`
-	Used      *int64 `json:"used,omitzero"`
-	ResetsAt  *date  `json:"resetsAt,omitzero" format:"date-time"`
+	Error     string       `json:"error" description:"what is wrong, for people"`
+	Code      string       `json:"code,omitzero" description:"a stable word for programs"`
+	Reason    string       `json:"reason,omitzero" description:"why: of READ_ONLY as a word, of a malformed body where the fault is"`
+	Scope     engine.Scope `json:"scope,omitzero" description:"the scope that is missing"`
+	LimitName string       `json:"limitName,omitzero" description:"the limit that was reached"`
+	Limit     *int64       `json:"limit,omitzero"`
+	Used      *int64       `json:"used,omitzero"`
+	ResetsAt  *date        `json:"resetsAt,omitzero"`
 }
 
 // problem is the body of an error for clients that ask for RFC 9457.
@@ -63,25 +64,25 @@ const (
 
 // writeError answers with err. What is not meant for the caller goes to the log.
 func (s *Server) writeError(c *fiber.Ctx, err error) error {
-	e := s.errorFor(c, err)
-	status := statusOf[e.Kind]
-	if f := (*fiber.Error)(nil); errors.As(err, &f) && e.Err == err {
-		status = f.Code
+	e, status := s.errorFor(c, err)
+	if len(e.Limits) == 0 && e.Limit != nil {
+		e.Limits = []engine.LimitState{*e.Limit}
 	}
 	setLimits(c, e.Limits)
 	if e.RetryAfter > 0 {
-		c.Set(fiber.HeaderRetryAfter, strconv.FormatInt(int64(math.Ceil(e.RetryAfter.Seconds())), 10))
+		after := seconds(e.RetryAfter)
+		if e.Limit != nil { // never before the policy's own t
+			after = max(after, untilReset(*e.Limit))
+		}
+		c.Set(fiber.HeaderRetryAfter, strconv.FormatInt(after, 10))
 	}
 	challenge(c, e)
-	body := errorResponse{Error: e.Msg, Code: e.Code, Reason: e.Reason, Scope: string(e.Scope)}
+	body := errorResponse{Error: e.Msg, Code: e.Code, Reason: e.Reason, Scope: e.Scope}
 	if l := e.Limit; l != nil {
 		used := l.Used + l.Reserved
-		body.LimitName, body.Limit, body.Used = l.Name, &l.Limit, &used
-		if !l.ResetsAt.IsZero() {
-			body.ResetsAt = newDate(l.ResetsAt)
-		}
+		body.LimitName, body.Limit, body.Used, body.ResetsAt = l.Name, &l.Limit, &used, newDate(l.ResetsAt)
 	}
-	if !strings.Contains(c.Get(fiber.HeaderAccept), problemType) {
+	if !wantsProblem(c.Get(fiber.HeaderAccept)) {
 		return writeJSON(c, status, body)
 	}
 	p := problem{Type: noProblem, Title: http.StatusText(status), Status: status, Detail: e.Msg, errorResponse: body}
@@ -96,28 +97,41 @@ func (s *Server) writeError(c *fiber.Ctx, err error) error {
 	return err
 }
 
-// errorFor turns any error into one for the caller.
-func (s *Server) errorFor(c *fiber.Ctx, err error) *engine.Error {
+// wantsProblem tells whether an Accept field names problem+json.
+func wantsProblem(accept string) bool {
+	for part := range strings.SplitSeq(accept, ",") {
+		kind, params, err := mime.ParseMediaType(part)
+		if q, qErr := strconv.ParseFloat(or(params["q"], "1"), 64); err == nil && kind == problemType && qErr == nil && q > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// errorFor turns any error into one for the caller, with its status.
+func (s *Server) errorFor(c *fiber.Ctx, err error) (*engine.Error, int) {
 	var e *engine.Error
 	if errors.As(err, &e) {
 		if e.Err != nil {
 			s.log.Warn().Err(e.Err).Str("request", requestID(c)).Str("route", routePath(c)).Msg(e.Msg)
 		}
-		return e
+		shown := *e
+		return &shown, statusOf[e.Kind]
 	}
 	var bad *strictjson.Error
 	if errors.As(err, &bad) {
-		return badJSON(bad)
+		return badJSON(bad), http.StatusBadRequest
 	}
 	var f *fiber.Error
-	if errors.As(err, &f) && f.Code < 500 {
-		return &engine.Error{Kind: engine.Invalid, Msg: fiberTexts[f.Code], Err: err}
+	if errors.As(err, &f) && fiberTexts[f.Code] != "" {
+		return &engine.Error{Kind: engine.Invalid, Msg: fiberTexts[f.Code]}, f.Code
 	}
 	s.log.Error().Err(err).Str("request", requestID(c)).Str("route", routePath(c)).Msg("request failed")
-	return &engine.Error{Kind: engine.Internal, Msg: internalText}
+	return &engine.Error{Kind: engine.Internal, Msg: internalText}, http.StatusInternalServerError
 }
 
-// fiberTexts say what fiber and fasthttp refused.
+// fiberTexts say what fiber and fasthttp refused. A bad gateway is a connection that broke: nobody
+// reads the answer.
 var fiberTexts = map[int]string{
 	http.StatusBadRequest:                  "Malformed request",
 	http.StatusNotFound:                    "Not found",
@@ -125,6 +139,8 @@ var fiberTexts = map[int]string{
 	http.StatusRequestTimeout:              "The request took too long to arrive",
 	http.StatusRequestEntityTooLarge:       "The request is too large",
 	http.StatusRequestHeaderFieldsTooLarge: "The request's headers are too large",
+	http.StatusBadGateway:                  "The connection broke",
+	http.StatusHTTPVersionNotSupported:     "Only HTTP/1.0 and HTTP/1.1 are spoken here",
 }
 
 // badJSON keeps Tuco's documented texts first and says where the fault is.
@@ -132,8 +148,8 @@ func badJSON(bad *strictjson.Error) *engine.Error {
 	switch bad.Kind {
 	case strictjson.RootNotObject:
 		return engine.Errorf(engine.Invalid, "Request body must be a JSON object")
-	case strictjson.Type, strictjson.Unknown:
-		return engine.Errorf(engine.Invalid, "%s", bad.Msg)
+	case strictjson.Type:
+		return engine.Errorf(engine.Invalid, "%s", strings.TrimPrefix(bad.Msg, "/"))
 	}
 	e := engine.Errorf(engine.Invalid, "Invalid request body (JSON required)")
 	e.Reason = bad.Msg
@@ -142,8 +158,9 @@ func badJSON(bad *strictjson.Error) *engine.Error {
 
 // challenge adds what RFC 6750 asks for to a 401, and to a 403 for a missing scope.
 func challenge(c *fiber.Ctx, e *engine.Error) {
+	_, sent := bearer(c.Get(fiber.HeaderAuthorization))
 	switch {
-	case e.Kind == engine.Unauthorized && c.Get(fiber.HeaderAuthorization) == "":
+	case e.Kind == engine.Unauthorized && !sent:
 		c.Set(fiber.HeaderWWWAuthenticate, `Bearer realm="tuco"`)
 	case e.Kind == engine.Unauthorized:
 		c.Set(fiber.HeaderWWWAuthenticate, `Bearer realm="tuco", error="invalid_token"`)
@@ -155,11 +172,11 @@ func challenge(c *fiber.Ctx, e *engine.Error) {
 }
 
 // setLimits adds the RateLimit fields (draft-ietf-httpapi-ratelimit-headers-10): policies with their
-// quota and window, and what is left of each.
+// quota and window, and what is left of each. Limits without a window, such as a number of lines, are none.
 func setLimits(c *fiber.Ctx, limits []engine.LimitState) {
 	var policies, states []byte
 	for _, l := range limits {
-		if l.Unlimited() {
+		if l.Unlimited() || l.Window == 0 {
 			continue
 		}
 		if len(policies) > 0 {
@@ -167,16 +184,21 @@ func setLimits(c *fiber.Ctx, limits []engine.LimitState) {
 		}
 		policies = append(strconv.AppendQuote(policies, l.Name), ";q="...)
 		policies = append(strconv.AppendInt(policies, l.Limit, 10), ";w="...)
-		policies = strconv.AppendInt(policies, int64(l.Window/time.Second), 10)
+		policies = strconv.AppendInt(policies, seconds(l.Window), 10)
 		states = append(strconv.AppendQuote(states, l.Name), ";r="...)
 		states = append(strconv.AppendInt(states, l.Remaining(), 10), ";t="...)
-		states = strconv.AppendInt(states, max(0, int64(math.Ceil(time.Until(l.ResetsAt).Seconds()))), 10)
+		states = strconv.AppendInt(states, untilReset(l), 10)
 	}
 	if len(policies) > 0 {
 		c.Set("RateLimit-Policy", string(policies))
 		c.Set("RateLimit", string(states))
 	}
 }
+
+func untilReset(l engine.LimitState) int64 { return seconds(time.Until(l.ResetsAt)) }
+
+// seconds rounds up, and is never negative.
+func seconds(d time.Duration) int64 { return max(0, int64(math.Ceil(d.Seconds()))) }
 
 func writeJSON(c *fiber.Ctx, status int, body any) error {
 	data, err := strictjson.Marshal(body)

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/hex"
+	"fmt"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -17,29 +19,49 @@ const (
 	headerCorrelationID = "X-Correlation-Id"
 )
 
-// outermost gives each request its ids, and counts and logs its outcome.
+// outermost gives each request its ids, answers it if its handler didn't, and counts and logs its outcome.
 func (s *Server) outermost(c *fiber.Ctx) error {
 	began := time.Now()
-	request := ownID(c.Get(headerRequestID), "")
-	c.Set(headerRequestID, request)
-	c.Set(headerCorrelationID, ownID(c.Get(headerCorrelationID), "app_"))
-	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
-	c.Set(fiber.HeaderCacheControl, "no-store")
-	if err := c.Next(); err != nil {
+	begin(c)
+	if err := next(c); err != nil {
 		if err := s.writeError(c, err); err != nil {
 			return err
 		}
 	}
 	s.metrics.request(c.Method(), routePath(c), c.Response().StatusCode(), time.Since(began))
-	s.log.Debug().Str("request", request).Str("method", c.Method()).Str("route", routePath(c)).
+	s.log.Debug().Str("request", requestID(c)).Str("method", c.Method()).Str("route", routePath(c)).
 		Int("status", c.Response().StatusCode()).Dur("took", time.Since(began)).Msg("request")
 	return nil
 }
 
+// begin gives the answer the headers that every answer has.
+func begin(c *fiber.Ctx) {
+	c.Set(headerRequestID, ownID(c.Get(headerRequestID), ""))
+	c.Set(headerCorrelationID, ownID(c.Get(headerCorrelationID), "app_"))
+	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
+	c.Set(fiber.HeaderCacheControl, "no-store")
+}
+
+// next runs the handlers. A panic in one ends its request only.
+func next(c *fiber.Ctx) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return c.Next()
+}
+
+// unreadable answers a request that could not even be read as HTTP.
+func (s *Server) unreadable(c *fiber.Ctx, err error) error {
+	begin(c)
+	return s.writeError(c, err)
+}
+
 // routePath is the route's template: never the path itself, which names records.
 func routePath(c *fiber.Ctx) string {
-	if p := c.Route().Path; p != "/" {
-		return p
+	if r := c.Route(); len(r.Handlers) > 0 && r.Path != "/" {
+		return r.Path
 	}
 	return "none"
 }
@@ -50,7 +72,7 @@ func correlationID(c *fiber.Ctx) string { return string(c.Response().Header.Peek
 
 // ownID takes an id that the client sent, if it is harmless in logs and headers; else it makes one.
 func ownID(sent, prefix string) string {
-	if sent != "" && len(sent) <= 128 && strings.Trim(sent, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:/+=") == "" {
+	if sent != "" && len(sent) <= 128 && strings.Trim(sent, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:/+=") == "" && !looksSecret(sent) {
 		return strings.Clone(sent)
 	}
 	var id [12]byte
@@ -58,26 +80,38 @@ func ownID(sent, prefix string) string {
 	return prefix + hex.EncodeToString(id[:])
 }
 
+// looksSecret tells whether text could be an API key, which belongs neither into logs nor into URLs.
+func looksSecret(text string) bool { return len(text) >= 16 && strings.HasPrefix(text, "tuco_") }
+
 // guard refuses what is no clean HTTP/1.1 request, before anything is made of it: forms that two
 // parsers read differently are how requests are smuggled.
 func guard(c *fiber.Ctx) error {
 	h := &c.Request().Header
+	reading := c.Method() == fiber.MethodGet || c.Method() == fiber.MethodHead
 	switch {
 	case !bytes.HasPrefix(h.RequestURI(), []byte("/")):
 		return engine.Errorf(engine.Invalid, "The request target must be a path")
 	case string(h.Protocol()) != "HTTP/1.1" && string(h.Protocol()) != "HTTP/1.0":
-		return engine.Errorf(engine.Unsupported, "Only HTTP/1.0 and HTTP/1.1 are spoken here")
+		return fiber.ErrHTTPVersionNotSupported
 	case len(h.Peek(fiber.HeaderTransferEncoding)) > 0 && len(h.Peek(fiber.HeaderContentLength)) > 0:
 		return engine.Errorf(engine.Invalid, "A request has either a Content-Length or a Transfer-Encoding")
-	case (c.Method() == fiber.MethodGet || c.Method() == fiber.MethodHead) && len(c.Request().Body()) > 0:
+	case reading && (h.ContentLength() > 0 || h.ContentLength() == chunked):
 		return engine.Errorf(engine.Invalid, "A GET request has no body")
 	case len(h.PeekAll(fiber.HeaderAuthorization)) > 1:
 		return engine.Errorf(engine.Invalid, "More than one Authorization header")
-	case bytes.Contains(c.Request().URI().QueryString(), []byte("tuco_")):
-		return engine.Errorf(engine.Invalid, "An API key belongs into the Authorization header, never into a URL; treat this one as leaked")
+	case len(h.PeekAll(headerIdempotencyKey)) > 1:
+		return engine.Errorf(engine.Invalid, "More than one Idempotency-Key header")
+	}
+	for _, value := range c.Context().QueryArgs().All() {
+		if looksSecret(string(value)) {
+			return engine.Errorf(engine.Invalid, "An API key belongs into the Authorization header, never into a URL; treat this one as leaked")
+		}
 	}
 	return c.Next()
 }
+
+// chunked is what fasthttp gives as the length of a body that comes in chunks.
+const chunked = -1
 
 // fromBrowser tells whether a page in a browser made the request: only browsers send these headers,
 // and secret keys don't belong into pages.

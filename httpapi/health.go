@@ -10,12 +10,12 @@ import (
 )
 
 type livenessResponse struct {
-	Status string `json:"status" required:"true"`
+	Status string `json:"status"`
 }
 
 type readinessResponse struct {
-	Status   string   `json:"status" required:"true" enum:"ready,not_ready"`
-	Warnings []string `json:"warnings" required:"true"`
+	Status   string   `json:"status" enum:"ready,not_ready"`
+	Warnings []string `json:"warnings"`
 }
 
 // live serves GET /livez: the process answers.

@@ -11,26 +11,26 @@ import (
 
 // keyObject is an API key in an answer.
 type keyObject struct {
-	ID          string         `json:"id" required:"true"`
-	Name        string         `json:"name" required:"true"`
-	Environment string         `json:"environment" required:"true" enum:"development,staging,production"`
+	ID          string         `json:"id"`
+	Name        string         `json:"name"`
+	Environment string         `json:"environment" enum:"development,staging,production"`
 	Role        *string        `json:"role" description:"null if the scopes were listed"`
-	Scopes      []engine.Scope `json:"scopes" required:"true"`
-	MadeBy      string         `json:"madeBy" required:"true" description:"operator, or the id of a key"`
-	Allow       []string       `json:"allow" required:"true" description:"networks that may use it; all if empty"`
-	IsDisabled  bool           `json:"isDisabled" required:"true"`
-	RevokedAt   *date          `json:"revokedAt" format:"date-time"`
-	ExpiresAt   *date          `json:"expiresAt" format:"date-time"`
-	Secrets     []keySecret    `json:"secrets" required:"true"`
-	CreatedAt   date           `json:"createdAt" required:"true" format:"date-time"`
-	UpdatedAt   date           `json:"updatedAt" required:"true" format:"date-time"`
+	Scopes      []engine.Scope `json:"scopes"`
+	MadeBy      string         `json:"madeBy" description:"operator, or the id of a key"`
+	Allow       []string       `json:"allow" description:"networks that may use it; all if empty"`
+	IsDisabled  bool           `json:"isDisabled"`
+	RevokedAt   *date          `json:"revokedAt"`
+	ExpiresAt   *date          `json:"expiresAt"`
+	Secrets     []keySecret    `json:"secrets"`
+	CreatedAt   date           `json:"createdAt"`
+	UpdatedAt   date           `json:"updatedAt"`
 }
 
 type keySecret struct {
-	Hint         string  `json:"hint" required:"true"`
-	CreatedAt    date    `json:"createdAt" required:"true" format:"date-time"`
-	ExpiresAt    *date   `json:"expiresAt" format:"date-time"`
-	LastUsedAt   *date   `json:"lastUsedAt" format:"date-time"`
+	Hint         string  `json:"hint"`
+	CreatedAt    date    `json:"createdAt"`
+	ExpiresAt    *date   `json:"expiresAt"`
+	LastUsedAt   *date   `json:"lastUsedAt"`
 	LastUsedFrom *string `json:"lastUsedFrom"`
 }
 
@@ -50,7 +50,7 @@ func newKeyObject(env engine.Environment, k engine.Key) keyObject {
 }
 
 type keysResponse struct {
-	Keys []keyObject `json:"keys" required:"true"`
+	Keys []keyObject `json:"keys"`
 }
 
 // listKeys serves GET /api/keys.
@@ -68,7 +68,7 @@ func (s *Server) listKeys(c *call, _ nothing) (reply, error) {
 
 type createKeyRequest struct {
 	inWorkspace
-	Name      string         `json:"name" required:"true"`
+	Name      string         `json:"name"`
 	Role      string         `json:"role,omitzero" enum:"viewer,member,admin,owner" description:"member by default"`
 	Scopes    []engine.Scope `json:"scopes,omitzero" description:"instead of a role"`
 	ExpiresAt string         `json:"expiresAt,omitzero" description:"ISO 8601; never without it"`
@@ -76,16 +76,19 @@ type createKeyRequest struct {
 }
 
 type secretResponse struct {
-	ID      string    `json:"id" required:"true"`
-	Secret  string    `json:"secret" required:"true"`
-	Key     keyObject `json:"key" required:"true"`
-	Warning string    `json:"warning" required:"true"`
+	ID      string    `json:"id"`
+	Secret  string    `json:"secret"`
+	Key     keyObject `json:"key"`
+	Warning string    `json:"warning"`
 }
 
 const secretWarning = "Save this secret now. You will not be able to see it again."
 
 // createKey serves POST /api/keys.
 func (s *Server) createKey(c *call, req createKeyRequest) (reply, error) {
+	if req.Scopes != nil && len(req.Scopes) == 0 {
+		return reply{}, errNoScopes()
+	}
 	in := engine.NewKey{Name: req.Name, Role: engine.Role(req.Role), Scopes: req.Scopes}
 	var err error
 	if in.Allow, err = ParsePrefixes(req.Allow); err != nil {
@@ -100,6 +103,9 @@ func (s *Server) createKey(c *call, req createKeyRequest) (reply, error) {
 	}
 	return reply{status: http.StatusCreated, body: secretResponse{k.ID.String(), secret, newKeyObject(c.who.Environment(), k), secretWarning}}, nil
 }
+
+// errNoScopes refuses an empty list: it must not stand for the default role.
+func errNoScopes() error { return engine.Errorf(engine.Invalid, "Give a role or at least one scope") }
 
 // ParsePrefixes reads networks in CIDR notation, or single addresses.
 func ParsePrefixes(list []string) ([]netip.Prefix, error) {
@@ -124,18 +130,22 @@ type setKeyRequest struct {
 	inWorkspace
 	ID         string          `path:"id" json:"-"`
 	Name       *string         `json:"name,omitzero"`
-	Role       *engine.Role    `json:"role,omitzero"`
+	Role       *engine.Role    `json:"role,omitzero" enum:"viewer,member,admin,owner"`
 	Scopes     *[]engine.Scope `json:"scopes,omitzero"`
 	Allow      *[]string       `json:"allow,omitzero"`
 	IsDisabled *bool           `json:"isDisabled,omitzero"`
 }
 
 type keyResponse struct {
-	Key keyObject `json:"key" required:"true"`
+	Key keyObject `json:"key"`
 }
 
 // setKey serves PATCH /api/keys/{id}.
 func (s *Server) setKey(c *call, req setKeyRequest) (reply, error) {
+	noRole, noScopes := req.Role == nil || *req.Role == "", req.Scopes == nil || len(*req.Scopes) == 0
+	if noRole && noScopes && (req.Role != nil || req.Scopes != nil) {
+		return reply{}, errNoScopes()
+	}
 	change := engine.KeyChange{Name: req.Name, Role: req.Role, Scopes: req.Scopes, Disabled: req.IsDisabled}
 	if req.Allow != nil {
 		allow, err := ParsePrefixes(*req.Allow)

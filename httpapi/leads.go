@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -24,7 +25,7 @@ type leadInput struct {
 	JobTitle          *string        `json:"jobTitle,omitzero"`
 	LinkedinURL       *string        `json:"linkedinUrl,omitzero"`
 	Notes             *string        `json:"notes,omitzero"`
-	CustomFields      jsontext.Value `json:"customFields,omitzero" type:"object"`
+	CustomFields      jsontext.Value `json:"customFields,omitzero"`
 	ExternalID        *string        `json:"externalId,omitzero"`
 	HSContactID       *string        `json:"hsContactId,omitzero"`
 	HSPortalID        *string        `json:"hsPortalId,omitzero"`
@@ -45,8 +46,8 @@ func (in *leadInput) engine() engine.LeadInput {
 
 // leadObject is a lead in an answer.
 type leadObject struct {
-	ID                string         `json:"_id" required:"true"`
-	FirstName         string         `json:"firstName" required:"true"`
+	ID                string         `json:"_id"`
+	FirstName         string         `json:"firstName"`
 	LastName          *string        `json:"lastName"`
 	Email             *string        `json:"email"`
 	Phone             *string        `json:"phone"`
@@ -60,15 +61,15 @@ type leadObject struct {
 	JobTitle          *string        `json:"jobTitle"`
 	LinkedinURL       *string        `json:"linkedinUrl"`
 	Notes             *string        `json:"notes"`
-	CustomFields      jsontext.Value `json:"customFields,omitzero" type:"object"`
-	ListID            string         `json:"listId" required:"true"`
-	WorkspaceID       string         `json:"workspaceId" required:"true"`
+	CustomFields      jsontext.Value `json:"customFields,omitzero"`
+	ListID            string         `json:"listId"`
+	WorkspaceID       string         `json:"workspaceId"`
 	Source            *string        `json:"source"`
 	ContactOwnerEmail *string        `json:"contactOwnerEmail"`
 	ExternalID        *string        `json:"externalId"`
 	crmAnswer
-	CreatedAt date `json:"createdAt" required:"true" format:"date-time"`
-	UpdatedAt date `json:"updatedAt" required:"true" format:"date-time"`
+	CreatedAt date `json:"createdAt"`
+	UpdatedAt date `json:"updatedAt"`
 }
 
 func newLeadObject(w engine.WorkspaceID, l engine.Lead) leadObject {
@@ -91,27 +92,27 @@ type createLeadsRequest struct {
 	Source             string      `json:"source,omitzero" description:"csv by default"`
 	DefaultCountryCode string      `json:"defaultCountryCode,omitzero" description:"+1 by default"`
 	GHLLocationID      string      `json:"ghlLocationId,omitzero"`
-	ContactOwnerEmail  string      `json:"contactOwnerEmail,omitzero" nullable:"true"`
+	ContactOwnerEmail  string      `json:"contactOwnerEmail,omitzero"`
 }
 
 type createLeadsResponse struct {
-	Message         string          `json:"message" required:"true"`
+	Message         string          `json:"message"`
 	DuplicateOnly   bool            `json:"duplicateOnly,omitzero"`
-	SavedCount      int             `json:"savedCount" required:"true"`
-	DuplicateCount  int             `json:"duplicateCount" required:"true"`
-	TotalProcessed  int             `json:"totalProcessed" required:"true"`
-	ListID          string          `json:"listId" required:"true"`
+	SavedCount      int             `json:"savedCount"`
+	DuplicateCount  int             `json:"duplicateCount"`
+	TotalProcessed  int             `json:"totalProcessed"`
+	ListID          string          `json:"listId"`
 	LeadID          *string         `json:"leadId"`
-	LeadIDs         []string        `json:"leadIds" required:"true"`
-	LeadListIDs     []string        `json:"leadListIds" required:"true" description:"the lists of leadIds, in the same order"`
+	LeadIDs         []string        `json:"leadIds"`
+	LeadListIDs     []string        `json:"leadListIds" description:"the lists of leadIds, in the same order"`
 	ExistingLeadIDs []string        `json:"existingLeadIds,omitzero"`
 	Duplicates      []duplicateLead `json:"duplicates,omitzero"`
 	crmAnswer
 }
 
 type duplicateLead struct {
-	Input        leadInput  `json:"input" required:"true"`
-	ExistingLead leadObject `json:"existingLead" required:"true"`
+	Input        leadInput  `json:"input"`
+	ExistingLead leadObject `json:"existingLead"`
 }
 
 // createLeads serves POST /api/leads.
@@ -190,10 +191,10 @@ type leadsResponse struct {
 }
 
 type pagination struct {
-	Page       int   `json:"page" required:"true"`
-	Limit      int   `json:"limit" required:"true"`
-	TotalCount int64 `json:"totalCount" required:"true"`
-	TotalPages int64 `json:"totalPages" required:"true"`
+	Page       int   `json:"page"`
+	Limit      int   `json:"limit"`
+	TotalCount int64 `json:"totalCount"`
+	TotalPages int64 `json:"totalPages"`
 }
 
 const maxLeadPage = 500
@@ -201,7 +202,7 @@ const maxLeadPage = 500
 // listLeads serves GET /api/leads.
 func (s *Server) listLeads(c *call, in leadsInput) (reply, error) {
 	w := c.who.Workspace()
-	if c.ctx.Request().URI().QueryArgs().Has("id") {
+	if slices.ContainsFunc(c.query, func(a argument) bool { return a.name == "id" }) {
 		l, err := s.eng.Lead(c.who, in.ID)
 		if err != nil {
 			return reply{}, err
@@ -234,8 +235,8 @@ type setLeadRequest struct {
 }
 
 type leadResponse struct {
-	Success bool       `json:"success" required:"true"`
-	Lead    leadObject `json:"lead" required:"true"`
+	Success bool       `json:"success"`
+	Lead    leadObject `json:"lead"`
 }
 
 // setLead serves PUT /api/leads/{id}.
@@ -251,11 +252,11 @@ func (s *Server) setLead(c *call, req setLeadRequest) (reply, error) {
 
 type deleteLeadsRequest struct {
 	inWorkspace
-	IDs []string `json:"ids,omitzero" required:"true" description:"at most 10,000; those of others are skipped"`
+	IDs []string `json:"ids" description:"at most 10,000; those of others are skipped"`
 }
 
 type deleteLeadsResponse struct {
-	DeletedCount int `json:"deletedCount" required:"true"`
+	DeletedCount int `json:"deletedCount"`
 }
 
 // deleteLeads serves DELETE /api/leads.

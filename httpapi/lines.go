@@ -9,38 +9,38 @@ import (
 
 // lineObject is a line in an answer. The transport's secrets are never in it.
 type lineObject struct {
-	ID                         string      `json:"_id" required:"true"`
-	WorkspaceID                string      `json:"workspaceId" required:"true"`
+	ID                         string      `json:"_id"`
+	WorkspaceID                string      `json:"workspaceId"`
 	FirstName                  string      `json:"firstName"`
 	LastName                   string      `json:"lastName"`
 	Phone                      *string     `json:"phone"`
 	Email                      *string     `json:"email"`
-	IsActive                   bool        `json:"isActive" required:"true"`
-	ProvisioningStatus         string      `json:"provisioningStatus" required:"true" enum:"active"`
-	LineType                   string      `json:"lineType" required:"true" enum:"byon"`
-	Channel                    string      `json:"channel" required:"true" enum:"imessage,sms,email"`
-	Transport                  string      `json:"transport" required:"true" enum:"sandbox,smtp"`
+	IsActive                   bool        `json:"isActive"`
+	ProvisioningStatus         string      `json:"provisioningStatus" enum:"active"`
+	LineType                   string      `json:"lineType" enum:"byon"`
+	Channel                    string      `json:"channel" enum:"imessage,sms,email"`
+	Transport                  string      `json:"transport" enum:"sandbox,smtp"`
 	DailyNewConversationsLimit *int64      `json:"dailyNewConversationsLimit" description:"null is unlimited"`
 	DailyTotalMessagesLimit    *int64      `json:"dailyTotalMessagesLimit" description:"null is unlimited"`
-	DeviceGapSeconds           float64     `json:"deviceGapSeconds" required:"true"`
-	ContactGapSeconds          float64     `json:"contactGapSeconds" required:"true"`
-	Usage                      lineUsage   `json:"usage" required:"true"`
-	HealthCheck                healthCheck `json:"healthCheck" required:"true"`
-	MadeBy                     string      `json:"madeBy" required:"true"`
-	CreatedAt                  date        `json:"createdAt" required:"true" format:"date-time"`
-	UpdatedAt                  date        `json:"updatedAt" required:"true" format:"date-time"`
+	DeviceGapSeconds           float64     `json:"deviceGapSeconds"`
+	ContactGapSeconds          float64     `json:"contactGapSeconds"`
+	Usage                      lineUsage   `json:"usage"`
+	HealthCheck                healthCheck `json:"healthCheck"`
+	MadeBy                     string      `json:"madeBy"`
+	CreatedAt                  date        `json:"createdAt"`
+	UpdatedAt                  date        `json:"updatedAt"`
 }
 
 type lineUsage struct {
-	Date                  string `json:"date" required:"true" format:"date"`
-	NewConversationsCount int64  `json:"newConversationsCount" required:"true"`
-	TotalMessagesCount    int64  `json:"totalMessagesCount" required:"true"`
+	Date                  string `json:"date" format:"date"`
+	NewConversationsCount int64  `json:"newConversationsCount"`
+	TotalMessagesCount    int64  `json:"totalMessagesCount"`
 }
 
 type healthCheck struct {
-	Status        string `json:"status" required:"true" enum:"healthy,down"`
+	Status        string `json:"status" enum:"healthy,down"`
 	Detail        string `json:"detail,omitzero"`
-	LastCheckedAt *date  `json:"lastCheckedAt" format:"date-time"`
+	LastCheckedAt *date  `json:"lastCheckedAt"`
 }
 
 func newLineObject(w engine.WorkspaceID, l engine.LineReport) lineObject {
@@ -67,7 +67,7 @@ func limited(n int64) *int64 {
 }
 
 type linesResponse struct {
-	Lines []lineObject `json:"lines" required:"true"`
+	Lines []lineObject `json:"lines"`
 }
 
 // listLines serves GET /api/lines/by-user.
@@ -84,19 +84,19 @@ func (s *Server) listLines(c *call, _ nothing) (reply, error) {
 }
 
 type spamReport struct {
-	LineID              string  `json:"lineId" required:"true"`
+	LineID              string  `json:"lineId"`
 	LinePhone           *string `json:"linePhone"`
-	LineType            string  `json:"lineType" required:"true"`
-	TotalSentLast24h    int64   `json:"totalSentLast24h" required:"true"`
-	FailedLast24h       int64   `json:"failedLast24h" required:"true"`
-	FailureRate         float64 `json:"failureRate" required:"true" description:"per cent"`
-	ConsecutiveFailures int64   `json:"consecutiveFailures" required:"true"`
-	SpamRisk            string  `json:"spamRisk" required:"true" enum:"low,medium,high"`
-	Recommendation      string  `json:"recommendation" required:"true"`
+	LineType            string  `json:"lineType"`
+	TotalSentLast24h    int64   `json:"totalSentLast24h"`
+	FailedLast24h       int64   `json:"failedLast24h"`
+	FailureRate         float64 `json:"failureRate" description:"per cent"`
+	ConsecutiveFailures int64   `json:"consecutiveFailures"`
+	SpamRisk            string  `json:"spamRisk" enum:"low,medium,high"`
+	Recommendation      string  `json:"recommendation"`
 }
 
 type spamResponse struct {
-	Lines []spamReport `json:"lines" required:"true"`
+	Lines []spamReport `json:"lines"`
 }
 
 // spamMonitor serves GET /api/lines/spam-monitor.
@@ -145,18 +145,18 @@ type lineRequest struct {
 }
 
 func (r *lineRequest) change() (engine.LineChange, error) {
-	device, err := seconds("deviceGapSeconds", r.DeviceGapSeconds)
+	device, err := gap("deviceGapSeconds", r.DeviceGapSeconds)
 	if err != nil {
 		return engine.LineChange{}, err
 	}
-	contact, err := seconds("contactGapSeconds", r.ContactGapSeconds)
+	contact, err := gap("contactGapSeconds", r.ContactGapSeconds)
 	return engine.LineChange{
 		FirstName: r.FirstName, LastName: r.LastName, Phone: r.Phone, Email: r.Email, Active: r.IsActive, Transport: r.Transport,
 		DailyMessages: r.DailyTotalMessagesLimit, DailyNew: r.DailyNewConversationsLimit, DeviceGap: device, ContactGap: contact,
 	}, err
 }
 
-func seconds(name string, n *float64) (*time.Duration, error) {
+func gap(name string, n *float64) (*time.Duration, error) {
 	if n == nil {
 		return nil, nil
 	}
@@ -168,12 +168,12 @@ func seconds(name string, n *float64) (*time.Duration, error) {
 }
 
 type createLineRequest struct {
-	Channel string `json:"channel,omitzero" required:"true" enum:"imessage,sms,email"`
+	Channel string `json:"channel" enum:"imessage,sms,email"`
 	lineRequest
 }
 
 type lineResponse struct {
-	Line lineObject `json:"line" required:"true"`
+	Line lineObject `json:"line"`
 }
 
 // createLine serves POST /api/lines.

@@ -8,13 +8,13 @@ import (
 
 // listObject is a list in an answer.
 type listObject struct {
-	ID          string  `json:"_id" required:"true"`
-	Name        string  `json:"name" required:"true"`
+	ID          string  `json:"_id"`
+	Name        string  `json:"name"`
 	Description *string `json:"description"`
-	WorkspaceID string  `json:"workspaceId" required:"true"`
-	LeadCount   int64   `json:"leadCount" required:"true"`
-	CreatedAt   date    `json:"createdAt" required:"true" format:"date-time"`
-	UpdatedAt   date    `json:"updatedAt" required:"true" format:"date-time"`
+	WorkspaceID string  `json:"workspaceId"`
+	LeadCount   int64   `json:"leadCount"`
+	CreatedAt   date    `json:"createdAt"`
+	UpdatedAt   date    `json:"updatedAt"`
 }
 
 func newListObject(w engine.WorkspaceID, l engine.List) listObject {
@@ -22,7 +22,7 @@ func newListObject(w engine.WorkspaceID, l engine.List) listObject {
 }
 
 type listsResponse struct {
-	Lists []listObject `json:"lists" required:"true"`
+	Lists []listObject `json:"lists"`
 }
 
 type nothing struct{}
@@ -42,12 +42,12 @@ func (s *Server) listLists(c *call, _ nothing) (reply, error) {
 
 type createListRequest struct {
 	inWorkspace
-	Name        string `json:"name" required:"true"`
+	Name        string `json:"name"`
 	Description string `json:"description,omitzero"`
 }
 
 type listResponse struct {
-	List listObject `json:"list" required:"true"`
+	List listObject `json:"list"`
 }
 
 // createList serves POST /api/lists.
@@ -90,7 +90,7 @@ type idInput struct {
 }
 
 type successResponse struct {
-	Success bool `json:"success" required:"true"`
+	Success bool `json:"success"`
 }
 
 // deleteList serves DELETE /api/lists/{id}.

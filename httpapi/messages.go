@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"cmp"
+	"errors"
 	"net/http"
 	"time"
 
@@ -36,7 +37,7 @@ type sendRequest struct {
 	ForceFallback           bool          `json:"forceFallback,omitzero"`
 	BatchID                 string        `json:"batchId,omitzero"`
 	CorrelationID           string        `json:"correlationId,omitzero"`
-	ContactOwnerEmail       string        `json:"contactOwnerEmail,omitzero" nullable:"true"`
+	ContactOwnerEmail       string        `json:"contactOwnerEmail,omitzero"`
 	crmFields
 }
 
@@ -102,24 +103,24 @@ func (r *sendRequest) engine(correlation string) engine.SendRequest {
 
 // sendResponse is the answer to POST /api/messages.
 type sendResponse struct {
-	Success bool          `json:"success" required:"true"`
-	Status  string        `json:"status" required:"true" enum:"sent,pending,scheduled,fallback,failed"`
-	Message messageObject `json:"message" required:"true"`
+	Success bool          `json:"success"`
+	Status  string        `json:"status" enum:"sent,pending,scheduled,fallback,failed"`
+	Message messageObject `json:"message"`
 	LeadID  *string       `json:"leadId"`
 	crmAnswer
 	Reason        string `json:"reason,omitzero"`
-	ScheduledDate *date  `json:"scheduledDate,omitzero" format:"date-time"`
+	ScheduledDate *date  `json:"scheduledDate,omitzero"`
 }
 
 // messageObject is a message in an answer.
 type messageObject struct {
-	ID                string        `json:"_id" required:"true"`
-	Message           string        `json:"message" required:"true"`
-	MessageType       string        `json:"messageType" required:"true" enum:"imessage,sms,email"`
-	Status            string        `json:"status" required:"true" enum:"queued,pending,sending,sent,delivered,failed,fallback,scheduled,cancelled"`
+	ID                string        `json:"_id"`
+	Message           string        `json:"message"`
+	MessageType       string        `json:"messageType" enum:"imessage,sms,email"`
+	Status            string        `json:"status" enum:"queued,pending,sending,sent,delivered,failed,fallback,scheduled,cancelled"`
 	OutcomeUnknown    bool          `json:"outcomeUnknown,omitzero" description:"it was handed over, and nobody can tell whether it arrived; the status stays sending until the operator settles it"`
 	Reason            string        `json:"reason,omitzero" description:"why it waits"`
-	Direction         string        `json:"direction" required:"true" enum:"sent"`
+	Direction         string        `json:"direction" enum:"sent"`
 	FromLineID        *string       `json:"fromLineId"`
 	FromLinePhone     *string       `json:"fromLinePhone"`
 	FromLineEmail     *string       `json:"fromLineEmail"`
@@ -127,14 +128,14 @@ type messageObject struct {
 	RecipientEmail    *string       `json:"recipientEmail"`
 	RecipientName     *string       `json:"recipientName"`
 	LeadID            *string       `json:"leadId"`
-	WorkspaceID       string        `json:"workspaceId" required:"true"`
+	WorkspaceID       string        `json:"workspaceId"`
 	CreatedByUserID   *string       `json:"createdByUserId" description:"id of the API key that sent it"`
 	CorrelationID     string        `json:"correlationId,omitzero"`
-	ScheduledDate     *date         `json:"scheduledDate,omitzero" format:"date-time"`
+	ScheduledDate     *date         `json:"scheduledDate,omitzero"`
 	BatchID           *string       `json:"batchId"`
 	Settings          *sendSettings `json:"settings,omitzero"`
-	SentAt            *date         `json:"sentAt,omitzero" format:"date-time"`
-	DeliveredAt       *date         `json:"deliveredAt,omitzero" format:"date-time"`
+	SentAt            *date         `json:"sentAt,omitzero"`
+	DeliveredAt       *date         `json:"deliveredAt,omitzero"`
 	ExternalMessageID *string       `json:"externalMessageId"`
 	ErrorMessage      string        `json:"errorMessage,omitzero"`
 	CheckedAddresses  []string      `json:"checkedAddresses,omitzero"`
@@ -143,8 +144,8 @@ type messageObject struct {
 	ContactOwnerEmail *string  `json:"contactOwnerEmail"`
 	AttachmentURLs    []string `json:"attachmentUrls,omitzero"`
 	AttachmentNames   []string `json:"attachmentNames,omitzero"`
-	CreatedAt         date     `json:"createdAt" required:"true" format:"date-time"`
-	UpdatedAt         date     `json:"updatedAt" required:"true" format:"date-time"`
+	CreatedAt         date     `json:"createdAt"`
+	UpdatedAt         date     `json:"updatedAt"`
 }
 
 func newMessageObject(w engine.WorkspaceID, v engine.MessageView) messageObject {
@@ -181,24 +182,27 @@ func (s *Server) sendMessage(c *call, req sendRequest) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	log := s.log.With().Str("request", requestID(c.ctx)).Str("correlation", correlationID(c.ctx)).Str("workspace", string(c.who.Workspace())).Logger()
+	log.Debug().Msg("message.api.request")
 	result, err := s.eng.Send(c.who, once, req.engine(correlationID(c.ctx)))
+	setLimits(c.ctx, result.Limits)
+	if denied := (*engine.Error)(nil); errors.As(err, &denied) && denied.Limit != nil {
+		log.Info().Str("limit", denied.Limit.Name).Msg("cap.reservation.denied")
+	}
 	if err != nil {
 		return reply{}, err
 	}
-	setLimits(c.ctx, result.Limits)
 	if result.Replay != nil {
 		return reply{stored: result.Replay}, nil
 	}
-	s.log.Info().Str("workspace", string(c.who.Workspace())).Stringer("message", result.Message.ID).
-		Str("status", string(result.Message.Status)).Str("correlation", result.Message.CorrelationID).
-		Str("request", requestID(c.ctx)).Msg("message.api.create_message_returned")
+	log.Info().Stringer("message", result.Message.ID).Str("status", string(result.Message.Status)).Msg("message.api.create_message_returned")
 	return newSendReply(c.who, result), nil
 }
 
 func newSendReply(who engine.Caller, result engine.SendResult) reply {
-	m := result.Message
+	m := result.View
 	answer := sendResponse{
-		Success: true, Status: "pending", Message: newMessageObject(who.Workspace(), engine.MessageView{Message: m}),
+		Success: true, Status: "pending", Message: newMessageObject(who.Workspace(), m),
 		LeadID: nullable(m.Lead.String()), crmAnswer: newCRMAnswer(m.CRM), Reason: m.Reason,
 	}
 	if m.Status == engine.Scheduled {
@@ -212,7 +216,7 @@ type messageInput struct {
 }
 
 type messageResponse struct {
-	Message messageObject `json:"message" required:"true"`
+	Message messageObject `json:"message"`
 }
 
 // getMessage serves GET /api/messages/{id}.
@@ -236,7 +240,7 @@ type messagesInput struct {
 }
 
 type messagesResponse struct {
-	Messages   []messageObject `json:"messages" required:"true"`
+	Messages   []messageObject `json:"messages"`
 	NextCursor *string         `json:"nextCursor" description:"null on the last page"`
 }
 
@@ -291,11 +295,11 @@ type cancelRequest struct {
 }
 
 type cancelResponse struct {
-	Success              bool     `json:"success" required:"true"`
-	CancelledCount       int      `json:"cancelledCount" required:"true"`
-	JobsRemovedFromQueue int      `json:"jobsRemovedFromQueue" required:"true"`
+	Success              bool     `json:"success"`
+	CancelledCount       int      `json:"cancelledCount"`
+	JobsRemovedFromQueue int      `json:"jobsRemovedFromQueue"`
 	LeadID               *string  `json:"leadId"`
-	MessageIDs           []string `json:"messageIds" required:"true"`
+	MessageIDs           []string `json:"messageIds"`
 }
 
 // cancelForLead serves POST /api/messages/cancel-for-lead.

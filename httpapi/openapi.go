@@ -1,100 +1,249 @@
 package httpapi
 
 import (
-	"fmt"
 	"net/http"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/swaggest/jsonschema-go"
-	"github.com/swaggest/openapi-go"
-	"github.com/swaggest/openapi-go/openapi31"
 
 	"tuco/engine"
+	"tuco/strictjson"
 )
 
-// describe makes the OpenAPI document out of the routes, so that it can't name what isn't there.
-func (s *Server) describe() ([]byte, error) {
-	r := openapi31.NewReflector()
-	r.Spec.Info.WithTitle("Tuco").WithVersion(or(s.opt.Version, "dev")).
-		WithDescription("Tuco on your own machine. Every error is an errorResponse, or problem+json if Accept asks for it.")
-	r.Spec.SetHTTPBearerTokenSecurity("apiKey", "tuco_sk_…", "An API key of a workspace and environment. A request with an Origin or a cross-site Sec-Fetch-Site header is refused: secret keys belong on servers.")
-	r.AddTypeMapping(jsontext.Value{}, map[string]any{})
-	r.AddTypeMapping(engine.Scope(""), "")
-	r.AddTypeMapping(date{}, "")
-	r.DefaultOptions = append(r.DefaultOptions, jsonschema.InterceptDefName(func(t reflect.Type, name string) string {
-		return strings.TrimPrefix(name, "Httpapi")
-	}))
-	for _, route := range s.routes {
-		if err := route.describe(r); err != nil {
-			return nil, fmt.Errorf("describing %s %s: %w", route.method, route.path, err)
-		}
-	}
-	return r.Spec.MarshalJSON()
+// object is a JSON object of the OpenAPI document.
+type object map[string]any
+
+// A describer makes the OpenAPI document (3.1) out of the routes and the Go types of what goes in and
+// out, so that it can't name what isn't there. In both directions a field without omitzero is always
+// there. In an answer only a pointer without omitzero can be null; in a request null is the same as
+// nothing said, for every field that may be left out.
+type describer struct {
+	schemas object // of what is in answers, by name
 }
 
-// commonErrors are those that every route with a credential can answer.
-var commonErrors = []int{400, 401, 403, 503}
+const documentText = "Tuco on your own machine. Every error is an ErrorResponse, or a Problem (RFC 9457) if Accept names application/problem+json. " +
+	"Every answer carries X-Request-Id and X-Correlation-Id: those of the request, if they are at most 128 letters, digits or any of -_.:/+=. " +
+	"Unknown fields and parameters are ignored. GET answers HEAD too; other methods get 405, other paths 404, headers over 16 KiB 431."
 
-func (r *route) describe(to *openapi31.Reflector) error {
-	op, err := to.NewOperationContext(r.method, r.path)
-	if err != nil {
-		return err
-	}
-	op.SetSummary(r.summary)
-	op.SetTags(strings.Split(strings.TrimPrefix(r.path, "/api"), "/")[1])
-	if r.input != nil && reflect.TypeOf(r.input).NumField() > 0 {
-		op.AddReqStructure(r.described())
-	}
-	for status, body := range r.answers {
-		switch body.(type) {
-		case nil:
-			op.AddRespStructure(map[string]any{}, openapi.WithHTTPStatus(status))
-		case string:
-			op.AddRespStructure(body, openapi.WithHTTPStatus(status), openapi.WithContentType("text/plain"))
-		default:
-			op.AddRespStructure(body, openapi.WithHTTPStatus(status))
+const keyText = "An API key of a workspace and environment, tuco_sk_…. A request with an Origin or a Sec-Fetch-Site other than none is refused: secret keys belong on servers."
+
+func (s *Server) describe() ([]byte, error) {
+	d := describer{object{}}
+	paths := map[string]object{}
+	for _, r := range s.routes {
+		if paths[r.path] == nil {
+			paths[r.path] = object{}
 		}
+		paths[r.path][strings.ToLower(r.method)] = d.operation(r)
 	}
+	return strictjson.Marshal(object{
+		"openapi": "3.1.0",
+		"info":    object{"title": "Tuco", "version": or(s.opt.Version, "dev"), "description": documentText},
+		"paths":   paths,
+		"components": object{
+			"schemas":         d.schemas,
+			"securitySchemes": object{"apiKey": object{"type": "http", "scheme": "bearer", "description": keyText}},
+		},
+	})
+}
+
+func (d describer) operation(r *route) object {
+	tag, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(r.path, "/api"), "/"), "/")
+	op := object{"operationId": r.id, "summary": r.summary, "tags": []string{tag}}
 	if r.scope != "" {
-		op.AddSecurity("apiKey")
-		op.SetDescription("Scope: `" + string(r.scope) + "`.")
-		for _, status := range r.errorStatuses() {
-			op.AddRespStructure(errorResponse{}, openapi.WithHTTPStatus(status))
+		op["security"] = []any{object{"apiKey": []string{}}}
+		op["description"] = "Scope: `" + string(r.scope) + "`."
+	}
+	if r.input != nil {
+		t := reflect.TypeOf(r.input)
+		if params := r.parameters(t); len(params) > 0 {
+			op["parameters"] = params
+		}
+		if newBinder(t).hasBody {
+			op["requestBody"] = object{"required": !r.emptyBody, "content": content(requestSchema(t), "application/json")}
 		}
 	}
-	return to.AddOperation(op)
+	answers := object{}
+	for status, body := range r.answers {
+		answers[strconv.Itoa(status)] = d.answer(status, body)
+	}
+	for _, status := range r.errorStatuses() {
+		answers[strconv.Itoa(status)] = object{"description": http.StatusText(status), "content": object{
+			"application/json": object{"schema": d.schema(reflect.TypeFor[errorResponse]())},
+			problemType:        object{"schema": d.schema(reflect.TypeFor[problem]())},
+		}}
+	}
+	op["responses"] = answers
+	return op
 }
 
 // errorStatuses are the route's own errors and those that follow from what it is.
 func (r *route) errorStatuses() []int {
-	list := slices.Concat(commonErrors, r.errors)
-	if r.write {
-		list = append(list, http.StatusPaymentRequired)
+	list := append([]int{400, 431, 500}, r.errors...)
+	if r.scope != "" {
+		list = append(list, 401, 403, 503)
 	}
-	if r.hasBody() {
-		list = append(list, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
+	if r.write {
+		list = append(list, 402)
+	}
+	if r.input != nil && newBinder(reflect.TypeOf(r.input)).hasBody {
+		list = append(list, 408, 413, 415)
 	}
 	if r.idempotent {
-		list = append(list, http.StatusUnprocessableEntity)
+		list = append(list, 422)
 	}
-	slices.Sort(list)
-	return slices.Compact(list)
+	return slices.DeleteFunc(list, func(status int) bool { _, own := r.answers[status]; return own })
 }
 
-func (r *route) hasBody() bool { return newBinder(reflect.TypeOf(r.input)).hasBody }
+func (d describer) answer(status int, body any) object {
+	text := object{"description": http.StatusText(status)}
+	switch body.(type) {
+	case string:
+		text["content"] = content(object{"type": "string"}, "text/plain")
+	case nil:
+		text["content"] = content(object{"type": "object"}, "application/json")
+	default:
+		text["content"] = content(d.schema(reflect.TypeOf(body)), "application/json")
+	}
+	return text
+}
 
-// described is the input as the document shows it: with the fields that every such route takes.
-func (r *route) described() any {
-	fields := []reflect.StructField{{Name: "Input", Type: reflect.TypeOf(r.input), Anonymous: true}}
+func content(schema object, kind string) object { return object{kind: object{"schema": schema}} }
+
+func (r *route) parameters(t reflect.Type) (list []object) {
+	for _, f := range reflect.VisibleFields(t) {
+		if name := f.Tag.Get("path"); name != "" {
+			list = append(list, object{"name": name, "in": "path", "required": true, "schema": object{"type": "string", "pattern": "^[0-9a-fA-F]{24}$"}})
+		}
+		if name := f.Tag.Get("query"); name != "" {
+			list = append(list, object{"name": name, "in": "query", "description": f.Tag.Get("description"), "schema": tagged(f, scalar(f.Type))})
+		}
+	}
 	if r.idempotent {
-		fields = append(fields, reflect.StructField{Name: "IdempotencyKey", Type: reflect.TypeFor[string](),
-			Tag: `header:"Idempotency-Key" json:"-" maxLength:"255" description:"makes the repetition of this request harmless for 24 hours"`})
+		list = append(list, object{"name": headerIdempotencyKey, "in": "header", "schema": object{"type": "string", "minLength": 1},
+			"description": "makes the repetition of this request harmless for 24 hours; at most 255 characters, bare or as a Structured-Field String"})
 	}
-	if len(fields) == 1 {
-		return r.input
+	return list
+}
+
+// scalar is the schema of what is neither struct, slice nor pointer, nil for those.
+func scalar(t reflect.Type) object {
+	switch t {
+	case reflect.TypeFor[date]():
+		return object{"type": "string", "format": "date-time"}
+	case reflect.TypeFor[jsontext.Value]():
+		return object{"type": "object"}
+	case reflect.TypeFor[engine.Scope]():
+		return object{"type": "string", "enum": engine.AllScopes}
 	}
-	return reflect.New(reflect.StructOf(fields)).Interface()
+	switch t.Kind() {
+	case reflect.String:
+		return object{"type": "string"}
+	case reflect.Bool:
+		return object{"type": "boolean"}
+	case reflect.Int:
+		return object{"type": "integer"}
+	case reflect.Int64:
+		return object{"type": "integer", "format": "int64"}
+	case reflect.Float64:
+		return object{"type": "number"}
+	}
+	return nil
+}
+
+// requestSchema is the schema of what comes in, all in one piece.
+func requestSchema(t reflect.Type) object {
+	if s := scalar(t); s != nil {
+		return s
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		return requestSchema(t.Elem())
+	case reflect.Slice:
+		return object{"type": "array", "items": requestSchema(t.Elem())}
+	}
+	return members(t, func(f reflect.StructField, optional bool) object {
+		s := tagged(f, requestSchema(f.Type))
+		if optional {
+			orNull(s)
+		}
+		return s
+	})
+}
+
+// schema is the schema of what goes out. Structs are named.
+func (d describer) schema(t reflect.Type) object {
+	if s := scalar(t); s != nil {
+		return s
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		return d.schema(t.Elem())
+	case reflect.Slice:
+		return object{"type": "array", "items": d.schema(t.Elem())}
+	}
+	name := strings.ToUpper(t.Name()[:1]) + t.Name()[1:]
+	if d.schemas[name] == nil {
+		d.schemas[name] = members(t, func(f reflect.StructField, optional bool) object {
+			s := tagged(f, d.schema(f.Type))
+			if f.Type.Kind() == reflect.Pointer && !optional || f.Type == reflect.TypeFor[jsontext.Value]() {
+				orNull(s)
+			}
+			return s
+		})
+	}
+	return object{"$ref": "#/components/schemas/" + name}
+}
+
+// members is the schema of a struct with the fields that JSON sees.
+func members(t reflect.Type, of func(f reflect.StructField, optional bool) object) object {
+	properties, required := object{}, []string{}
+	for _, f := range reflect.VisibleFields(t) {
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "" || name == "-" {
+			continue
+		}
+		optional := options == "omitzero"
+		properties[name] = of(f, optional)
+		if !optional {
+			required = append(required, name)
+		}
+	}
+	schema := object{"type": "object", "properties": properties}
+	if len(required) > 0 {
+		schema["required"] = required
+	}
+	return schema
+}
+
+// tagged adds what a field's tags say.
+func tagged(f reflect.StructField, s object) object {
+	if text := f.Tag.Get("description"); text != "" {
+		s["description"] = text
+	}
+	if words := f.Tag.Get("enum"); words != "" {
+		s["enum"] = strings.Split(words, ",")
+	}
+	if format := f.Tag.Get("format"); format != "" {
+		s["format"] = format
+	}
+	if least, err := strconv.Atoi(f.Tag.Get("minimum")); err == nil {
+		s["minimum"] = least
+	}
+	return s
+}
+
+// orNull lets a schema take null too.
+func orNull(s object) {
+	s["type"] = []any{s["type"], "null"}
+	if words, ok := s["enum"].([]string); ok {
+		all := []any{nil}
+		for _, w := range words {
+			all = append(all, w)
+		}
+		s["enum"] = all
+	}
 }

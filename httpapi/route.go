@@ -3,6 +3,10 @@ package httpapi
 import (
 	"crypto/sha256"
 	"errors"
+	"io"
+	"math"
+	"mime"
+	"net"
 	"net/http"
 	"net/netip"
 	"reflect"
@@ -19,12 +23,15 @@ import (
 // A route is one endpoint: how it is reached, who may, and what goes in and out. The OpenAPI document
 // is made from it.
 type route struct {
+	id           string // operationId
 	method, path string // path with {id}
 	summary      string
 	scope        engine.Scope // empty: no credential is asked for
 	write        bool         // refused with 402 while the workspace is READ_ONLY
 	idempotent   bool         // takes an Idempotency-Key
+	unrepeatable bool         // takes none, although its repetition is not harmless: who sends one is told
 	bulk         bool         // takes a large body
+	emptyBody    bool         // the body may be left out
 	input        any          // its zero value: path, query and body
 	answers      map[int]any  // by status, the zero value of the body
 	errors       []int        // statuses beyond those that every route has
@@ -33,12 +40,15 @@ type route struct {
 
 // call is one request with its caller. It holds copies only.
 type call struct {
-	ctx    *fiber.Ctx
-	route  *route
-	who    engine.Caller
-	body   []byte
-	replay bool
+	ctx   *fiber.Ctx
+	route *route
+	who   engine.Caller
+	query []argument
+	body  []byte
 }
+
+// argument is one name and value of the query.
+type argument struct{ name, value string }
 
 // reply is a handler's answer: a body to encode, or a stored one to give again.
 type reply struct {
@@ -52,7 +62,7 @@ func add[In any](s *Server, r route, fn func(*call, In) (reply, error)) {
 	var in In
 	r.input = in
 	binder := newBinder(reflect.TypeFor[In]())
-	r.handler = func(c *fiber.Ctx) error {
+	s.raw(r, func(c *fiber.Ctx) error {
 		call, err := s.admit(c, &r)
 		if err != nil {
 			return err
@@ -66,14 +76,26 @@ func add[In any](s *Server, r route, fn func(*call, In) (reply, error)) {
 			return err
 		}
 		return call.write(answer)
-	}
-	s.routes = append(s.routes, &r)
-	s.app.Add(r.method, strings.NewReplacer("{", ":", "}", "").Replace(r.path), r.handler)
+	})
 }
 
-// admit answers who asks and whether they may, in the order of the package's comment.
+// raw registers r with a handler that does everything itself.
+func (s *Server) raw(r route, h fiber.Handler) {
+	r.handler = h
+	s.routes = append(s.routes, &r)
+	path := strings.NewReplacer("{", ":", "}", "").Replace(r.path)
+	s.app.Add(r.method, path, h)
+	if r.method == get {
+		s.app.Add(http.MethodHead, path, h)
+	}
+}
+
+// admit answers who asks and whether they may (401, 403), as far as path, query and headers tell.
 func (s *Server) admit(c *fiber.Ctx, r *route) (*call, error) {
 	call := &call{ctx: c, route: r}
+	for name, value := range c.Context().QueryArgs().All() {
+		call.query = append(call.query, argument{string(name), string(value)})
+	}
 	if r.scope == "" {
 		return call, nil
 	}
@@ -88,7 +110,6 @@ func (s *Server) admit(c *fiber.Ctx, r *route) (*call, error) {
 	if fromBrowser(c) {
 		return nil, engine.Errorf(engine.Forbidden, "This request comes from a web page. Secret keys belong on servers: call your own server, and let it call Tuco.").With(codeBrowser)
 	}
-	who.CorrelationID = correlationID(c)
 	call.who = who
 	if err := who.Require(r.scope); err != nil {
 		return nil, err
@@ -115,49 +136,67 @@ func remote(c *fiber.Ctx) netip.Addr {
 	return addr.Addr()
 }
 
-// checkForeign refuses a path or query that names another workspace, or an id of one; whether the
-// workspace is READ_ONLY comes after that.
+// checkForeign refuses a path or query that names another workspace, or an id of one.
 func (c *call) checkForeign() error {
 	for _, id := range c.ctx.AllParams() {
 		if err := c.who.CheckOwner(id); err != nil {
 			return err
 		}
 	}
-	for name, value := range c.ctx.Queries() {
-		if name == "workspaceId" {
-			if err := c.who.CheckWorkspace(value); err != nil {
+	for _, a := range c.query {
+		if a.name == "workspaceId" {
+			if err := c.who.CheckWorkspace(a.value); err != nil {
 				return err
 			}
 		}
-		if err := c.who.CheckOwner(value); err != nil {
+		if err := c.who.CheckOwner(a.value); err != nil {
 			return err
 		}
-	}
-	if c.route.write {
-		return c.who.Writable()
 	}
 	return nil
 }
 
-// readBody returns a copy of the body, after a look at what it claims to be.
+// readBody reads the body, after a look at what it claims to be.
 func (c *call) readBody() ([]byte, error) {
-	body := c.ctx.Request().Body()
 	most := bodyBytes
 	if c.route.bulk {
 		most = bulkBodyBytes
 	}
-	if len(body) > most {
-		return nil, engine.Errorf(engine.TooLarge, "The request body is larger than %d bytes", most)
+	stream, declared := c.ctx.Request().BodyStream(), c.ctx.Request().Header.ContentLength()
+	tooLarge := engine.Errorf(engine.TooLarge, "The request body is larger than %d bytes", most)
+	switch {
+	case declared > 2*most:
+		return nil, tooLarge
+	case declared > most: // who is still sending when the connection is closed may never see why
+		_, _ = io.CopyN(io.Discard, stream, int64(declared))
+		return nil, tooLarge
 	}
-	if c.ctx.Get(fiber.HeaderContentEncoding) != "" {
+	if coding := c.ctx.Get(fiber.HeaderContentEncoding); coding != "" && coding != "identity" {
 		return nil, engine.Errorf(engine.Unsupported, "Content-Encoding is not taken; send the JSON as it is")
 	}
-	kind, params, _ := strings.Cut(c.ctx.Get(fiber.HeaderContentType), ";")
-	params = strings.ToLower(strings.ReplaceAll(params, " ", ""))
-	if kind != "" && !strings.EqualFold(strings.TrimSpace(kind), fiber.MIMEApplicationJSON) || params != "" && strings.Trim(strings.TrimPrefix(params, "charset="), `"`) != "utf-8" {
+	if kind := c.ctx.Get(fiber.HeaderContentType); kind != "" && !isJSON(kind) {
 		return nil, engine.Errorf(engine.Unsupported, "The Content-Type must be application/json")
 	}
-	return append([]byte(nil), body...), nil
+	if stream == nil {
+		return nil, nil
+	}
+	body, err := io.ReadAll(io.LimitReader(stream, int64(most)+1))
+	timeout := net.Error(nil)
+	switch {
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return nil, fiber.ErrRequestTimeout
+	case err != nil, declared >= 0 && len(body) < declared:
+		return nil, engine.Errorf(engine.Invalid, "The request body is cut off or malformed")
+	case len(body) > most:
+		return nil, tooLarge
+	}
+	return body, nil
+}
+
+func isJSON(contentType string) bool {
+	kind, params, err := mime.ParseMediaType(contentType)
+	charset, named := params["charset"]
+	return err == nil && kind == fiber.MIMEApplicationJSON && (!named || strings.EqualFold(charset, "utf-8"))
 }
 
 // write sends the answer.
@@ -172,14 +211,13 @@ func (c *call) write(r reply) error {
 // once returns what makes the request's repetition harmless, nil if it has no Idempotency-Key. reply
 // makes the answer out of the engine's result; it may run more than once.
 func (c *call) once(answer func(result any) reply) (*engine.Once, error) {
-	key, err := idempotencyKey(c.ctx.Get("Idempotency-Key"))
+	key, err := idempotencyKey(c.ctx.Get(headerIdempotencyKey))
 	if key == "" || err != nil {
 		return nil, err
 	}
-	path := c.ctx.Path()
+	route := c.route.method + " " + c.route.path
 	return &engine.Once{
-		Key: key, Route: c.route.method + " " + c.route.path,
-		Fingerprint: sha256.Sum256([]byte(c.route.method + " " + path + "\n" + string(c.body))),
+		Key: key, Route: route, Fingerprint: sha256.Sum256([]byte(route + "\n" + string(c.body))),
 		Encode: func(result any) (engine.Answer, error) {
 			r := answer(result)
 			data, err := strictjson.Marshal(r.body)
@@ -188,23 +226,28 @@ func (c *call) once(answer func(result any) reply) (*engine.Once, error) {
 	}, nil
 }
 
-// idempotencyKey reads the field as a Structured-Field String, or as plain text.
+const headerIdempotencyKey = "Idempotency-Key"
+
+// idempotencyKey reads the field as a Structured-Field String, or as plain text. Empty is no field.
 func idempotencyKey(field string) (string, error) {
+	key := field
 	if strings.HasPrefix(field, `"`) {
 		item, err := httpsfv.UnmarshalItem([]string{field})
 		text, ok := item.Value.(string)
-		if err != nil || !ok {
+		if err != nil || !ok || text == "" {
 			return "", engine.Errorf(engine.Invalid, "Invalid Idempotency-Key")
 		}
-		field = text
+		key = text
 	} else if strings.ContainsFunc(field, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return "", engine.Errorf(engine.Invalid, "Invalid Idempotency-Key")
 	}
-	if len(field) > 255 {
-		return "", engine.Errorf(engine.Invalid, "An Idempotency-Key has at most 255 characters")
+	if len(key) > maxIdempotencyKey {
+		return "", engine.Errorf(engine.Invalid, "An Idempotency-Key has at most %d characters", maxIdempotencyKey)
 	}
-	return field, nil
+	return key, nil
 }
+
+const maxIdempotencyKey = 255
 
 // A binder fills an input from path, query and body, by its fields' tags.
 type binder struct {
@@ -231,29 +274,66 @@ func newBinder(t reflect.Type) *binder {
 	return b
 }
 
+// bind reads the input. A fault of the body is said after what comes first in the order of the
+// package's comment: another workspace that the body names, and READ_ONLY.
 func (b *binder) bind(c *call, in reflect.Value) error {
-	if b.hasBody {
-		if err := b.bindBody(c, in); err != nil {
+	fault := b.bindBody(c, in)
+	if names, ok := in.Interface().(interface{ workspace() string }); ok {
+		named := names.workspace()
+		if fault != nil { // in may be filled in part
+			var alone inWorkspace
+			_ = strictjson.Unmarshal(c.body, &alone) // what can't be read names nothing
+			named = alone.WorkspaceID
+		}
+		if err := c.who.CheckWorkspace(named); err != nil {
 			return err
 		}
 	}
+	if c.route.write {
+		if err := c.who.Writable(); err != nil {
+			return err
+		}
+	}
+	if fault != nil {
+		return fault
+	}
+	if c.route.unrepeatable && c.ctx.Get(headerIdempotencyKey) != "" {
+		return engine.Errorf(engine.Invalid, "This endpoint takes no Idempotency-Key: a repetition would do it again")
+	}
+	return b.bindParams(c, in)
+}
+
+func (b *binder) bindBody(c *call, in reflect.Value) (err error) {
+	if !b.hasBody {
+		return nil
+	}
+	if c.body, err = c.readBody(); err != nil {
+		return err
+	}
+	if len(c.body) == 0 && c.route.emptyBody {
+		return nil
+	}
+	return strictjson.Unmarshal(c.body, in.Addr().Interface())
+}
+
+func (b *binder) bindParams(c *call, in reflect.Value) error {
 	for _, p := range b.params {
-		text := c.ctx.Query(p.query)
-		if p.path != "" {
-			text = c.ctx.Params(p.path)
+		text, err := c.param(p)
+		if err != nil {
+			return err
 		}
 		if text == "" {
 			continue
 		}
 		switch field := in.FieldByIndex(p.index); field.Kind() {
 		case reflect.String:
-			field.SetString(strings.Clone(text))
+			field.SetString(text)
 		case reflect.Int:
-			n, err := strconv.Atoi(text)
+			n, err := strconv.ParseInt(text, 10, 32)
 			if err != nil || n < 1 {
-				return engine.Errorf(engine.Invalid, "%s must be a number from 1 on", p.query)
+				return engine.Errorf(engine.Invalid, "%s must be a number from 1 to %d", p.query, math.MaxInt32)
 			}
-			field.SetInt(int64(n))
+			field.SetInt(n)
 		default:
 			return errors.New("no way to read a parameter of type " + field.Type().String())
 		}
@@ -261,17 +341,23 @@ func (b *binder) bind(c *call, in reflect.Value) error {
 	return nil
 }
 
-func (b *binder) bindBody(c *call, in reflect.Value) (err error) {
-	if c.body, err = c.readBody(); err != nil {
-		return err
+// param returns a value from path or query. One that is given twice is refused: two readers would not
+// agree on which one counts.
+func (c *call) param(p param) (value string, err error) {
+	if p.path != "" {
+		return strings.Clone(c.ctx.Params(p.path)), nil
 	}
-	if err := strictjson.Unmarshal(c.body, in.Addr().Interface()); err != nil {
-		return err
+	seen := false
+	for _, a := range c.query {
+		if a.name != p.query {
+			continue
+		}
+		if seen {
+			return "", engine.Errorf(engine.Invalid, "%s is given more than once", p.query)
+		}
+		value, seen = a.value, true
 	}
-	if names, ok := in.Interface().(interface{ workspace() string }); ok && c.who != (engine.Caller{}) {
-		return c.who.CheckWorkspace(names.workspace())
-	}
-	return nil
+	return value, nil
 }
 
 // inWorkspace is part of every body that may name its workspace; another than the key's is refused.

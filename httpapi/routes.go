@@ -19,73 +19,66 @@ const (
 // addRoutes is the list of all endpoints, and of who may use each.
 func (s *Server) addRoutes() {
 	type ok map[int]any
-	add(s, route{method: post, path: "/api/messages", summary: "Send a message", scope: engine.MessagesWrite, write: true, idempotent: true,
+	add(s, route{id: "sendMessage", method: post, path: "/api/messages", summary: "Send a message", scope: engine.MessagesWrite, write: true, idempotent: true,
 		answers: ok{201: sendResponse{}}, errors: []int{404, 429}}, s.sendMessage)
-	add(s, route{method: get, path: "/api/messages", summary: "List messages, newest first", scope: engine.MessagesRead,
+	add(s, route{id: "listMessages", method: get, path: "/api/messages", summary: "List messages, newest first", scope: engine.MessagesRead,
 		answers: ok{200: messagesResponse{}}, errors: []int{404}}, s.listMessages)
-	add(s, route{method: post, path: "/api/messages/cancel-for-lead", summary: "Cancel what waits for a lead or an address", scope: engine.MessagesWrite, write: true,
+	add(s, route{id: "cancelForLead", method: post, path: "/api/messages/cancel-for-lead", summary: "Cancel what waits for a lead or an address", scope: engine.MessagesWrite, write: true,
 		answers: ok{200: cancelResponse{}}}, s.cancelForLead)
-	add(s, route{method: get, path: "/api/messages/{id}", summary: "Show a message", scope: engine.MessagesRead,
+	add(s, route{id: "getMessage", method: get, path: "/api/messages/{id}", summary: "Show a message", scope: engine.MessagesRead,
 		answers: ok{200: messageResponse{}}, errors: []int{404}}, s.getMessage)
 
-	add(s, route{method: post, path: "/api/leads", summary: "Create leads", scope: engine.LeadsWrite, write: true, idempotent: true, bulk: true,
+	add(s, route{id: "createLeads", method: post, path: "/api/leads", summary: "Create leads", scope: engine.LeadsWrite, write: true, idempotent: true, bulk: true,
 		answers: ok{200: createLeadsResponse{}, 201: createLeadsResponse{}}, errors: []int{404}}, s.createLeads)
-	add(s, route{method: get, path: "/api/leads", summary: "Show one lead, or a page of them, newest first", scope: engine.LeadsRead,
+	add(s, route{id: "listLeads", method: get, path: "/api/leads", summary: "Show one lead, or a page of them, newest first", scope: engine.LeadsRead,
 		answers: ok{200: leadsResponse{}}, errors: []int{404}}, s.listLeads)
-	add(s, route{method: put, path: "/api/leads/{id}", summary: "Change a lead", scope: engine.LeadsWrite, write: true,
+	add(s, route{id: "setLead", method: put, path: "/api/leads/{id}", summary: "Change a lead", scope: engine.LeadsWrite, write: true,
 		answers: ok{200: leadResponse{}}, errors: []int{404, 409}}, s.setLead)
-	add(s, route{method: remove, path: "/api/leads", summary: "Delete leads and cancel what waits for them", scope: engine.LeadsWrite, write: true,
+	add(s, route{id: "deleteLeads", method: remove, path: "/api/leads", summary: "Delete leads and cancel what waits for them", scope: engine.LeadsWrite, write: true,
 		answers: ok{200: deleteLeadsResponse{}}}, s.deleteLeads)
 
-	add(s, route{method: get, path: "/api/lists", summary: "List the lists", scope: engine.ListsRead,
+	add(s, route{id: "listLists", method: get, path: "/api/lists", summary: "List the lists", scope: engine.ListsRead,
 		answers: ok{200: listsResponse{}}}, s.listLists)
-	add(s, route{method: post, path: "/api/lists", summary: "Create a list", scope: engine.ListsWrite, write: true, idempotent: true,
+	add(s, route{id: "createList", method: post, path: "/api/lists", summary: "Create a list", scope: engine.ListsWrite, write: true, idempotent: true,
 		answers: ok{201: listResponse{}}, errors: []int{409}}, s.createList)
-	add(s, route{method: patch, path: "/api/lists/{id}", summary: "Rename a list", scope: engine.ListsWrite, write: true,
+	add(s, route{id: "setList", method: patch, path: "/api/lists/{id}", summary: "Rename a list", scope: engine.ListsWrite, write: true,
 		answers: ok{200: listResponse{}}, errors: []int{404, 409}}, s.setList)
-	add(s, route{method: remove, path: "/api/lists/{id}", summary: "Delete an empty list", scope: engine.ListsWrite, write: true,
+	add(s, route{id: "deleteList", method: remove, path: "/api/lists/{id}", summary: "Delete an empty list", scope: engine.ListsWrite, write: true,
 		answers: ok{200: successResponse{}}, errors: []int{404, 409}}, s.deleteList)
 
-	add(s, route{method: get, path: "/api/lines/by-user", summary: "List the lines with today's usage", scope: engine.LinesRead,
+	add(s, route{id: "listLines", method: get, path: "/api/lines/by-user", summary: "List the lines with today's usage", scope: engine.LinesRead,
 		answers: ok{200: linesResponse{}}}, s.listLines)
-	add(s, route{method: get, path: "/api/lines/spam-monitor", summary: "Show how each line's sends went", scope: engine.LinesRead,
+	add(s, route{id: "spamMonitor", method: get, path: "/api/lines/spam-monitor", summary: "Show how each line's sends went", scope: engine.LinesRead,
 		answers: ok{200: spamResponse{}}}, s.spamMonitor)
-	add(s, route{method: post, path: "/api/lines", summary: "Create a line", scope: engine.LinesWrite, write: true,
+	add(s, route{id: "createLine", method: post, path: "/api/lines", summary: "Create a line", scope: engine.LinesWrite, write: true, unrepeatable: true,
 		answers: ok{201: lineResponse{}}, errors: []int{409}}, s.createLine)
-	add(s, route{method: patch, path: "/api/lines/{id}", summary: "Change or pause a line", scope: engine.LinesWrite, write: true,
+	add(s, route{id: "setLine", method: patch, path: "/api/lines/{id}", summary: "Change or pause a line", scope: engine.LinesWrite, write: true,
 		answers: ok{200: lineResponse{}}, errors: []int{404}}, s.setLine)
-	add(s, route{method: remove, path: "/api/lines/{id}", summary: "Delete a line", scope: engine.LinesWrite, write: true,
+	add(s, route{id: "deleteLine", method: remove, path: "/api/lines/{id}", summary: "Delete a line", scope: engine.LinesWrite, write: true,
 		answers: ok{200: successResponse{}}, errors: []int{404}}, s.deleteLine)
 
-	add(s, route{method: get, path: "/api/keys", summary: "List the API keys of this environment", scope: engine.KeysManage,
+	add(s, route{id: "listKeys", method: get, path: "/api/keys", summary: "List the API keys of this environment", scope: engine.KeysManage,
 		answers: ok{200: keysResponse{}}}, s.listKeys)
-	add(s, route{method: post, path: "/api/keys", summary: "Create an API key", scope: engine.KeysManage, write: true,
+	add(s, route{id: "createKey", method: post, path: "/api/keys", summary: "Create an API key", scope: engine.KeysManage, write: true, unrepeatable: true,
 		answers: ok{201: secretResponse{}}}, s.createKey)
 	// Taking rights away must work in READ_ONLY too; the engine refuses the rest.
-	add(s, route{method: patch, path: "/api/keys/{id}", summary: "Change or disable an API key", scope: engine.KeysManage,
+	add(s, route{id: "setKey", method: patch, path: "/api/keys/{id}", summary: "Change or disable an API key", scope: engine.KeysManage,
 		answers: ok{200: keyResponse{}}, errors: []int{402, 404, 409}}, s.setKey)
-	add(s, route{method: remove, path: "/api/keys/{id}", summary: "Revoke an API key", scope: engine.KeysManage,
+	add(s, route{id: "revokeKey", method: remove, path: "/api/keys/{id}", summary: "Revoke an API key", scope: engine.KeysManage,
 		answers: ok{200: successResponse{}}, errors: []int{404}}, s.revokeKey)
-	add(s, route{method: post, path: "/api/keys/{id}/rotate", summary: "Give an API key a new secret", scope: engine.KeysManage,
+	add(s, route{id: "rotateKey", method: post, path: "/api/keys/{id}/rotate", summary: "Give an API key a new secret", scope: engine.KeysManage, unrepeatable: true, emptyBody: true,
 		answers: ok{200: secretResponse{}}, errors: []int{404, 409}}, s.rotateKey)
 
-	add(s, route{method: get, path: "/api/workspace", summary: "Show the workspace and whether it takes writes", scope: engine.WorkspaceRead,
+	add(s, route{id: "showWorkspace", method: get, path: "/api/workspace", summary: "Show the workspace and whether it takes writes", scope: engine.WorkspaceRead,
 		answers: ok{200: workspaceResponse{}}}, s.showWorkspace)
-	add(s, route{method: get, path: "/api/usage", summary: "Show every limit and what is used of it", scope: engine.UsageRead,
+	add(s, route{id: "showUsage", method: get, path: "/api/usage", summary: "Show every limit and what is used of it", scope: engine.UsageRead,
 		answers: ok{200: usageResponse{}}}, s.showUsage)
 
-	add(s, route{method: get, path: "/livez", summary: "Whether the process answers", answers: ok{200: livenessResponse{}}}, s.live)
-	add(s, route{method: get, path: "/readyz", summary: "Whether requests can be served, and what to look at",
+	add(s, route{id: "live", method: get, path: "/livez", summary: "Whether the process answers", answers: ok{200: livenessResponse{}}}, s.live)
+	add(s, route{id: "ready", method: get, path: "/readyz", summary: "Whether requests can be served, and what to look at",
 		answers: ok{200: readinessResponse{}, 503: readinessResponse{}}}, s.ready)
-	s.raw(route{method: get, path: "/metrics", summary: "Metrics for Prometheus", answers: ok{200: ""}}, metricsHandler(s.opt.Registry))
-	s.raw(route{method: get, path: "/openapi.json", summary: "This document", answers: ok{200: nil}}, func(c *fiber.Ctx) error {
+	s.raw(route{id: "metrics", method: get, path: "/metrics", summary: "Metrics for Prometheus", answers: ok{200: ""}}, metricsHandler(s.opt.Registry))
+	s.raw(route{id: "openAPI", method: get, path: "/openapi.json", summary: "This document", answers: ok{200: nil}}, func(c *fiber.Ctx) error {
 		return writeBody(c, http.StatusOK, s.openAPI)
 	})
-}
-
-// raw registers a route that is no call of the API.
-func (s *Server) raw(r route, h fiber.Handler) {
-	r.handler = h
-	s.routes = append(s.routes, &r)
-	s.app.Add(r.method, r.path, h)
 }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
-	"github.com/gofiber/fiber/v2/middleware/recover"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
@@ -40,7 +39,8 @@ type Server struct {
 	openAPI []byte
 }
 
-// Limits of a request. Bodies over bodyBytes are taken by bulk routes only.
+// Limits of a request. Bodies over bodyBytes are taken by bulk routes only. A body is read by the
+// handler, after it is known who sends it and how much that may be.
 const (
 	headerBytes   = 16 << 10
 	bodyBytes     = 1 << 20
@@ -57,14 +57,14 @@ func New(opt Options) (*Server, error) {
 	s.app = fiber.New(fiber.Config{
 		AppName: "tuco", ServerHeader: "", DisableStartupMessage: true,
 		Immutable: true, CaseSensitive: true, StrictRouting: true, DisableDefaultContentType: true,
-		ErrorHandler: s.writeError, BodyLimit: bulkBodyBytes, ReadBufferSize: headerBytes,
+		ErrorHandler: s.unreadable, BodyLimit: bulkBodyBytes, ReadBufferSize: headerBytes,
+		StreamRequestBody: true, DisablePreParseMultipartForm: true,
 		Concurrency: or(opt.Concurrency, 10_000), ReadTimeout: or(opt.ReadTimeout, 30*time.Second),
 		WriteTimeout: or(opt.WriteTimeout, time.Minute), IdleTimeout: or(opt.IdleTimeout, 2*time.Minute),
-		RequestMethods: []string{fiber.MethodGet, fiber.MethodHead, fiber.MethodPost, fiber.MethodPut, fiber.MethodPatch, fiber.MethodDelete},
 	})
-	s.app.Use(s.outermost, recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: s.logPanic}), guard)
+	s.app.Server().CloseOnShutdown = true // so that no client sends on a connection that is about to go
+	s.app.Use(s.outermost, guard)
 	s.addRoutes()
-	s.app.Use(notFound)
 	var err error
 	s.openAPI, err = s.describe()
 	return s, err
@@ -83,11 +83,3 @@ func (s *Server) Serve(ln net.Listener) error { return s.app.Listener(ln) }
 
 // Shutdown takes no new connection and waits for the requests that were begun, as long as ctx allows.
 func (s *Server) Shutdown(ctx context.Context) error { return s.app.ShutdownWithContext(ctx) }
-
-func notFound(*fiber.Ctx) error {
-	return engine.Errorf(engine.NotFound, "Not found")
-}
-
-func (s *Server) logPanic(c *fiber.Ctx, p any) {
-	s.log.Error().Str("request", requestID(c)).Str("route", c.Route().Path).Interface("panic", p).Stack().Msg("panic in a handler")
-}

@@ -3,16 +3,16 @@ package httpapi
 import "tuco/engine"
 
 type workspaceResponse struct {
-	ID          string  `json:"id" required:"true"`
-	Name        string  `json:"name" required:"true"`
-	Environment string  `json:"environment" required:"true" enum:"development,staging,production"`
-	Plan        string  `json:"plan" required:"true"`
-	Timezone    string  `json:"timezone" required:"true" description:"of the plan's days"`
-	State       string  `json:"state" required:"true" enum:"active,read_only"`
+	ID          string  `json:"id"`
+	Name        string  `json:"name"`
+	Environment string  `json:"environment" enum:"development,staging,production"`
+	Plan        string  `json:"plan"`
+	Timezone    string  `json:"timezone" description:"of the plan's days"`
+	State       string  `json:"state" enum:"active,read_only"`
 	Reason      *string `json:"reason" description:"why it is read_only"`
 	Message     *string `json:"message" description:"the same for people"`
-	Since       *date   `json:"since" format:"date-time"`
-	CreatedAt   date    `json:"createdAt" required:"true" format:"date-time"`
+	Since       *date   `json:"since"`
+	CreatedAt   date    `json:"createdAt"`
 }
 
 // showWorkspace serves GET /api/workspace.
@@ -34,13 +34,13 @@ func (s *Server) showWorkspace(c *call, _ nothing) (reply, error) {
 
 // limitObject is where a limit stands.
 type limitObject struct {
-	Name      string  `json:"name" required:"true"`
+	Name      string  `json:"name"`
 	LineID    *string `json:"lineId" description:"of a line's limits"`
 	Limit     *int64  `json:"limit" description:"null is unlimited"`
-	Used      int64   `json:"used" required:"true"`
-	Reserved  int64   `json:"reserved" required:"true" description:"asked for by requests that are not decided yet"`
+	Used      int64   `json:"used"`
+	Reserved  int64   `json:"reserved" description:"asked for by requests that are not decided yet"`
 	Remaining *int64  `json:"remaining"`
-	ResetsAt  *date   `json:"resetsAt" format:"date-time"`
+	ResetsAt  *date   `json:"resetsAt"`
 }
 
 // newLimits puts limits into the form that the API and the operator's commands share.
@@ -58,8 +58,8 @@ func newLimits(states []engine.LimitState) []limitObject {
 }
 
 type usageResponse struct {
-	Environment string        `json:"environment" required:"true"`
-	Limits      []limitObject `json:"limits" required:"true"`
+	Environment string        `json:"environment"`
+	Limits      []limitObject `json:"limits"`
 }
 
 // showUsage serves GET /api/usage.
