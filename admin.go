@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -37,9 +38,16 @@ func (f adminFlags) ask(name string, in, answer any) error {
 		err = httpapi.NewAdminClient(path).Call(name, in, answer)
 	}
 	if errors.Is(err, httpapi.ErrNoServer) || errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("no server is running on %q: start it with 'tuco serve --data %s', or name its directory with --data", f.Data, f.Data)
+		return &noServerError{f.Data}
 	}
 	return err
+}
+
+// noServerError says that no server runs on a data directory.
+type noServerError struct{ dir string }
+
+func (e *noServerError) Error() string {
+	return fmt.Sprintf("no server is running on %q: start it with 'tuco serve --data %s', or name its directory with --data", e.dir, e.dir)
 }
 
 // socketPath is the admin socket's path. A socket's path has at most 107 bytes; so it is named by way
@@ -200,7 +208,7 @@ type keyCommand struct {
 // newKey is what making and importing a key have in common.
 type newKey struct {
 	adminFlags
-	Workspace string   `required:"" help:"The workspace's id."`
+	Workspace string   `required:"" help:"The workspace's id." placeholder:"ID"`
 	Env       string   `required:"" enum:"development,staging,production" help:"development, staging or production."`
 	Name      string   `required:"" help:"What the key is for."`
 	Role      string   `help:"viewer, member, admin or owner; member by default."`
@@ -254,7 +262,7 @@ func (c keyImport) Run(out *output) error {
 
 type keyList struct {
 	adminFlags
-	Workspace string `required:"" help:"The workspace's id."`
+	Workspace string `required:"" help:"The workspace's id." placeholder:"ID"`
 }
 
 func (c keyList) Run(out *output) error {
@@ -315,7 +323,7 @@ func (f lineFlags) input() httpapi.LineInput {
 
 type lineCreate struct {
 	adminFlags
-	Workspace string  `required:"" help:"The workspace's id."`
+	Workspace string  `required:"" help:"The workspace's id." placeholder:"ID"`
 	Env       string  `required:"" enum:"development,staging,production" help:"development, staging or production."`
 	Type      string  `required:"" enum:"imessage,sms,email" help:"imessage, sms or email."`
 	Phone     *string `help:"Its phone number, for imessage and sms."`
@@ -331,7 +339,7 @@ func (c lineCreate) Run(out *output) error {
 
 type lineList struct {
 	adminFlags
-	Workspace string `required:"" help:"The workspace's id."`
+	Workspace string `required:"" help:"The workspace's id." placeholder:"ID"`
 }
 
 func (c lineList) Run(out *output) error {
@@ -362,7 +370,7 @@ func (c lineDelete) Run(out *output) error {
 
 type usageCommand struct {
 	adminFlags
-	Workspace string `required:"" help:"The workspace's id."`
+	Workspace string `required:"" help:"The workspace's id." placeholder:"ID"`
 }
 
 func (c usageCommand) Run(out *output) error {
@@ -376,7 +384,7 @@ type messageCommand struct {
 
 type messageUnknown struct {
 	adminFlags
-	Workspace string `required:"" help:"The workspace's id."`
+	Workspace string `required:"" help:"The workspace's id." placeholder:"ID"`
 }
 
 func (c messageUnknown) Run(out *output) error {
@@ -402,14 +410,14 @@ func (c clockAccept) Run(out *output) error { return c.call(out, "clock/accept",
 
 type checkCommand struct {
 	adminFlags
-	Keys string `help:"Directory of the pepper and the master key; DATA/keys by default." type:"path"`
+	Keys string `help:"Directory of the pepper and the master key; DATA/keys by default." type:"path" placeholder:"DIR"`
 }
 
 // Run asks the server; if none is running it opens the data directory itself.
 func (c checkCommand) Run(out *output) error {
 	var found httpapi.CheckOutput
 	err := c.ask("check", httpapi.Nothing{}, &found)
-	if err != nil && strings.HasPrefix(err.Error(), "no server is running") {
+	if none := (*noServerError)(nil); errors.As(err, &none) {
 		found.Faults, err = checkStopped(c.Data, c.Keys)
 	}
 	if err != nil {
@@ -425,12 +433,12 @@ func (c checkCommand) Run(out *output) error {
 }
 
 func checkStopped(dir, keys string) ([]string, error) {
-	if _, err := os.Stat(dir); err != nil {
-		return nil, err
+	if _, err := os.Stat(filepath.Join(dir, engine.DatabaseName)); errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("there is no database in %q: name a data directory with --data", dir)
 	}
 	e, err := engine.Open(engine.Options{Dir: dir, KeysDir: keys})
 	if err != nil {
-		return nil, err
+		return nil, advise(err)
 	}
 	faults, err := e.Check()
 	return append([]string{}, faults...), errors.Join(err, e.Close())

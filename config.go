@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -9,24 +8,29 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"tuco/strictjson"
 )
 
 // settings are the values of the config file. Flags come before TUCO_* variables, those before the
 // file, and that before the defaults.
 type settings struct {
-	file map[string]any
+	file map[string]jsontext.Value
 	name string
 }
 
 // load reads a config file for kong.
 func (s *settings) load(r io.Reader) (kong.Resolver, error) {
-	decoder := json.NewDecoder(r)
-	decoder.UseNumber()
-	if err := decoder.Decode(&s.file); err != nil {
-		return nil, fmt.Errorf("the config file must be a JSON object: %w", err)
-	}
 	if f, ok := r.(*os.File); ok {
 		s.name = f.Name()
+	}
+	text, err := io.ReadAll(r)
+	if err == nil {
+		err = strictjson.Unmarshal(text, &s.file)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s must hold a JSON object: %w", s.name, err)
 	}
 	return s, nil
 }
@@ -58,9 +62,27 @@ func (s *settings) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any,
 		return strings.TrimSpace(string(text)), err
 	}
 	if v, ok := s.file[flag.Name]; ok {
-		return v, nil
+		return flagValue(v), nil
 	}
 	return nil, nil
+}
+
+// flagValue is a value of the file as it would stand on the command line: so that it is judged alike.
+func flagValue(v jsontext.Value) any {
+	switch v.Kind() {
+	case '[':
+		list, _ := members(v) // checked when the file was read
+		values := make([]any, len(list))
+		for i, m := range list {
+			values[i] = flagValue(m.value)
+		}
+		return values
+	case '"':
+		if s, err := jsontext.AppendUnquote(nil, v); err == nil {
+			return string(s)
+		}
+	}
+	return v.String()
 }
 
 func fromEnv(flag *kong.Flag) (name string, set bool) {
@@ -114,12 +136,7 @@ func (c *configCommand) Run(ctx *kong.Context, out *output, s *settings) error {
 		if flag.Name == "reference" {
 			continue
 		}
-		list.Settings = append(list.Settings, setting{flag.Name, flag.Value.Target.String(), s.source(ctx, flag)})
-	}
-	for i, flag := range ctx.Selected().Flags {
-		if i < len(list.Settings) && flag.Name == list.Settings[i].Name {
-			list.Settings[i].Value = fmt.Sprint(flag.Target.Interface())
-		}
+		list.Settings = append(list.Settings, setting{flag.Name, fmt.Sprint(flag.Target.Interface()), s.source(ctx, flag)})
 	}
 	return out.show(list)
 }
@@ -144,7 +161,7 @@ func reference(app *kong.Application) string {
 	b.WriteString("A flag comes before its `TUCO_*` variable, that before the key in the config file (`--config FILE`, a JSON\n")
 	b.WriteString("object), and that before the default. `tuco config` prints what is in force and where it came from.\n")
 	for _, node := range app.Leaves(true) {
-		fmt.Fprintf(&b, "\n## tuco %s\n\n%s\n", node.Path()[len("tuco "):], node.Help)
+		fmt.Fprintf(&b, "\n## tuco %s\n\n%s\n", node.Path(), node.Help)
 		if len(node.Positional) > 0 {
 			b.WriteString("\nArguments:")
 			for _, arg := range node.Positional {
@@ -164,8 +181,20 @@ func reference(app *kong.Application) string {
 			if def != "" {
 				def = "`" + def + "`"
 			}
-			fmt.Fprintf(&b, "| `--%s` | `%s` | %s | %s |\n", flag.Name, strings.Join(flag.Envs, ", "), def, flag.Help)
+			fmt.Fprintf(&b, "| `--%s` | %s | %s | %s |\n", flag.Name, variables(flag), def, flag.Help)
 		}
 	}
 	return b.String()
+}
+
+// variables names the environment variables of a flag.
+func variables(flag *kong.Flag) string {
+	var names []string
+	for _, name := range flag.Envs {
+		names = append(names, "`"+name+"`")
+		if isSecret(flag) {
+			names = append(names, "`"+name+"_FILE` (a file that holds it)")
+		}
+	}
+	return strings.Join(names, ", ")
 }

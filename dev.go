@@ -32,6 +32,7 @@ type devOutput struct {
 const devMark = "dev.json"
 
 func (c *devCommand) Run(out *output) (err error) {
+	signals := catchSignals()
 	dir := c.Data
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "tuco-dev-"); err != nil {
@@ -48,7 +49,7 @@ func (c *devCommand) Run(out *output) (err error) {
 	}
 	srv, err := start(f, log)
 	if err != nil {
-		return err
+		return advise(err)
 	}
 	demo, err := loadDemo(dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -61,7 +62,7 @@ func (c *devCommand) Run(out *output) (err error) {
 	if err := demo.print(out, c.Data != ""); err != nil {
 		return errors.Join(err, srv.stop())
 	}
-	return srv.wait()
+	return srv.wait(signals)
 }
 
 // checkDevDir refuses a directory with somebody's data in it.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"github.com/alecthomas/kong"
 	_ "time/tzdata" // a small image may have no zone files
@@ -32,6 +33,7 @@ type cli struct {
 	Check     checkCommand     `cmd:"" help:"Read everything and report what is wrong. Also works on a stopped data directory."`
 	ShowConf  configCommand    `cmd:"" name:"config" help:"Print the effective configuration and where each value came from."`
 	Version   versionCommand   `cmd:"" help:"Print the version."`
+	Health    healthCommand    `cmd:"" name:"healthcheck" hidden:"" help:"Ask a server whether it lives; for a container's health check."`
 }
 
 // Exit codes.
@@ -44,13 +46,14 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 // run is the whole program; it returns the exit code.
 func run(args []string, stdout, stderr io.Writer) int {
+	dropEmptyVariables()
 	var c cli
 	exited := -1
 	settings := new(settings)
 	parser, err := kong.New(&c,
 		kong.Name("tuco"), kong.Description("Tuco on your own machine."),
 		kong.Writers(stdout, stderr), kong.Exit(func(code int) { exited = code }),
-		kong.DefaultEnvars("TUCO"), kong.Configuration(settings.load), kong.UsageOnError(),
+		kong.DefaultEnvars("TUCO"), kong.Configuration(settings.load),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.Resolvers(settings),
 	)
 	if err != nil {
@@ -62,7 +65,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exited
 	}
 	if err != nil {
-		fmt.Fprintln(stderr, "tuco:", err)
+		fmt.Fprintf(stderr, "tuco: %v; see '%s --help'\n", err, commandOf(err))
 		return exitUsage
 	}
 	out := &output{json: c.JSON, to: stdout, log: stderr}
@@ -75,6 +78,24 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exitFailed
 	}
 	return 0
+}
+
+// dropEmptyVariables lets an empty variable be none, as it is meant where variables can't be left out.
+func dropEmptyVariables() {
+	for _, v := range os.Environ() {
+		if name, value, _ := strings.Cut(v, "="); strings.HasPrefix(name, "TUCO_") && value == "" {
+			os.Unsetenv(name)
+		}
+	}
+}
+
+// commandOf is as much of the command as was understood.
+func commandOf(err error) string {
+	var parse *kong.ParseError
+	if errors.As(err, &parse) && parse.Context != nil && parse.Context.Selected() != nil {
+		return parse.Context.Selected().FullPath()
+	}
+	return "tuco"
 }
 
 // usageError is a fault of the command line that only shows when the command runs.

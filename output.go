@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -95,37 +98,71 @@ func isTable(v jsontext.Value) bool {
 }
 
 func showTable(w io.Writer, data []byte) error {
-	rows, err := members(data)
+	list, err := members(data)
 	if err != nil {
 		return err
 	}
-	if len(rows) == 0 {
+	if len(list) == 0 {
 		fmt.Fprintln(w, "  (none)")
+		return nil
 	}
-	for i, row := range rows {
+	var names []string
+	rows := make([]map[string]string, len(list))
+	for i, row := range list {
 		columns, err := members(row.value)
 		if err != nil {
 			return err
 		}
-		var names, cells []string
+		rows[i] = map[string]string{}
 		for _, c := range columns {
-			if c.value.Kind() != '{' && !isTable(c.value) {
-				names, cells = append(names, strings.ToUpper(c.name)), append(cells, cell(c.value))
+			if c.value.Kind() == '{' || isTable(c.value) {
+				continue
+			}
+			rows[i][c.name] = cell(c.value)
+			if !slices.Contains(names, c.name) { // a row may lack what others have
+				names = append(names, c.name)
 			}
 		}
-		if i == 0 {
-			fmt.Fprintln(w, "  "+strings.Join(names, "\t"))
+	}
+	line := func(cellOf func(name string) string) {
+		cells := make([]string, len(names))
+		for i, name := range names {
+			cells[i] = cellOf(name)
 		}
 		fmt.Fprintln(w, "  "+strings.Join(cells, "\t"))
 	}
+	line(heading)
+	for _, row := range rows {
+		line(func(name string) string { return cmp.Or(row[name], "-") })
+	}
 	return nil
+}
+
+// heading makes a column's heading of a member's name: createdAt becomes CREATED AT.
+func heading(name string) string {
+	var b strings.Builder
+	for i, r := range strings.TrimPrefix(name, "_") {
+		if i > 0 && unicode.IsUpper(r) {
+			b.WriteByte(' ')
+		}
+		b.WriteRune(unicode.ToUpper(r))
+	}
+	return b.String()
 }
 
 // cell is a value on a terminal; no control character gets there.
 func cell(v jsontext.Value) string {
 	text := v.String()
-	if v.Kind() == 'n' {
+	switch v.Kind() {
+	case 'n':
 		return "-"
+	case '[':
+		list, _ := members(v) // what members took for a list of objects is a table
+		cells := make([]string, len(list))
+		for i, m := range list {
+			cells[i] = cell(m.value)
+		}
+		return strings.Join(cells, " ")
 	}
 	if v.Kind() == '"' {
 		if s, err := jsontext.AppendUnquote(nil, v); err == nil {

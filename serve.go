@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -18,13 +20,14 @@ import (
 	"tuco/engine"
 	"tuco/engine/dispatch"
 	"tuco/httpapi"
+	"tuco/kv"
 )
 
 // serveFlags say how the server runs.
 type serveFlags struct {
 	Data              string         `help:"Data directory; made if absent." default:"./tuco-data" type:"path"`
 	Listen            string         `help:"Address to listen on." default:"127.0.0.1:8420" placeholder:"ADDR"`
-	Keys              string         `help:"Directory of the pepper and the master key; DATA/keys by default." type:"path"`
+	Keys              string         `help:"Directory of the pepper and the master key; DATA/keys by default." type:"path" placeholder:"DIR"`
 	MaxSize           size           `help:"Largest size of the database, such as 20GiB; unlimited by default." default:"0" placeholder:"SIZE"`
 	Reserve           size           `help:"Space on the disk, and below max-size, that only revoking keys and its like may use; at it, workspaces become READ_ONLY." default:"256MiB" placeholder:"SIZE"`
 	StagingTransports bool           `help:"Let lines of staging use real transports."`
@@ -43,12 +46,13 @@ func (c *serveCommand) Run(out *output) error {
 	if err != nil {
 		return err
 	}
+	signals := catchSignals()
 	srv, err := start(c.serveFlags, log)
 	if err != nil {
-		return err
+		return advise(err)
 	}
 	log.Info().Str("address", srv.Addr()).Str("data", c.Data).Str("version", version).Msg("serving")
-	return srv.wait()
+	return srv.wait(signals)
 }
 
 func (f serveFlags) logger(out *output) (zerolog.Logger, error) {
@@ -59,9 +63,36 @@ func (f serveFlags) logger(out *output) (zerolog.Logger, error) {
 	zerolog.TimeFieldFormat = zerolog.TimeFormatUnixMs
 	w := out.log
 	if f.LogFormat == "console" {
-		w = zerolog.ConsoleWriter{Out: out.log, TimeFormat: time.TimeOnly}
+		w = zerolog.ConsoleWriter{Out: out.log, TimeFormat: time.TimeOnly, NoColor: !isTerminal(out.log)}
 	}
 	return zerolog.New(w).Level(level).With().Timestamp().Logger(), nil
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// advise adds what the operator can do about a data directory that does not open.
+func advise(err error) error {
+	for _, known := range []struct {
+		is     error
+		advice string
+	}{
+		{kv.ErrDamaged, "keep a copy of the data directory, and restore a backup into a new one"},
+		{kv.ErrForeign, "it is left as it is; name another directory with --data"},
+		{kv.ErrNoRoom, "free space on the disk, or change --reserve and --max-size"},
+		{kv.ErrNewer, "run that version of tuco, or restore a backup that this one made"},
+	} {
+		if errors.Is(err, known.is) {
+			return fmt.Errorf("%w; %s", err, known.advice)
+		}
+	}
+	return err
 }
 
 // server is a running server.
@@ -78,41 +109,48 @@ type server struct {
 }
 
 // start opens the data directory and begins to serve. When it returns without error, requests are answered.
-func start(f serveFlags, log zerolog.Logger) (s *server, err error) {
-	s = &server{flags: f, log: log, ended: make(chan error, 2)}
-	defer func() {
-		if err != nil {
-			s.abandon()
-		}
-	}()
+func start(f serveFlags, log zerolog.Logger) (*server, error) {
+	s := &server{flags: f, log: log, ended: make(chan error, 2)}
+	if err := s.start(); err != nil {
+		s.abandon()
+		return nil, err
+	}
+	go func() { s.ended <- s.api.Serve(s.ln) }()
+	go func() { s.ended <- s.admin.Serve(s.socket) }()
+	return s, nil
+}
+
+// start opens everything; nothing is served yet.
+func (s *server) start() (err error) {
+	f, log := s.flags, s.log
 	s.eng, err = engine.Open(engine.Options{
 		Dir: f.Data, KeysDir: f.Keys, MaxSize: int64(f.MaxSize), Reserve: int64(f.Reserve), StagingTransports: f.StagingTransports,
 		AllowFetch: f.AllowFetch, AllowNetworkFS: f.AllowNetworkFs, Log: log,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if s.ln, err = net.Listen("tcp", f.Listen); err != nil {
-		return nil, fmt.Errorf("listening on %s: %w; choose another with --listen", f.Listen, err)
+	ln, err := net.Listen("tcp", f.Listen)
+	if err != nil {
+		return fmt.Errorf("listening on %s: %w; choose another with --listen", f.Listen, err)
 	}
+	s.ln = newDrainListener(ln)
 	if s.socket, err = listenAdmin(f.Data); err != nil {
-		return nil, fmt.Errorf("opening the admin socket in %q: %w", f.Data, err)
+		return fmt.Errorf("opening the admin socket in %q: %w", f.Data, err)
 	}
 	registry := prometheus.NewRegistry()
 	s.api, err = httpapi.New(httpapi.Options{Engine: s.eng, Version: version, Log: log, Concurrency: f.Concurrency, Registry: registry})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.disp, err = dispatch.Start(s.eng, dispatch.Options{
 		Transport: s.eng.TransportOptions(), Log: log, Observe: httpapi.OutcomeCounter(registry),
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.admin = httpapi.NewAdmin(s.eng, log)
-	go func() { s.ended <- s.api.Serve(s.ln) }()
-	go func() { s.ended <- s.admin.Serve(s.socket) }()
-	return s, nil
+	return nil
 }
 
 // listenAdmin opens the admin socket. The database's lock is held, so a socket that is there is left
@@ -143,11 +181,15 @@ func (s *server) Addr() string { return s.ln.Addr().String() }
 // flushEvery is how far the last uses of keys may be behind.
 const flushEvery = 30 * time.Second
 
-// wait serves until a signal, or until something broke, and then stops.
-func (s *server) wait() error {
+// catchSignals is called before anything is made that a signal must not leave behind.
+func catchSignals() <-chan os.Signal {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	defer signal.Stop(signals)
+	return signals
+}
+
+// wait serves until a signal, or until something broke, and then stops.
+func (s *server) wait(signals <-chan os.Signal) error {
 	flush := time.NewTicker(flushEvery)
 	defer flush.Stop()
 	for {
@@ -176,8 +218,13 @@ func (s *server) wait() error {
 func (s *server) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.flags.DrainTimeout)
 	defer cancel()
+	var sends sync.WaitGroup
+	sends.Go(func() { s.disp.Stop(s.flags.DrainTimeout) })
 	err := errors.Join(s.api.Shutdown(ctx), s.admin.Shutdown(ctx))
-	s.disp.Stop(s.flags.DrainTimeout)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("requests were still under way after %v and got no answer; see --drain-timeout", s.flags.DrainTimeout)
+	}
+	sends.Wait()
 	err = errors.Join(err, s.eng.Close(), os.Remove(filepath.Join(s.flags.Data, socketName)))
 	if err == nil {
 		s.log.Info().Msg("stopped")
@@ -185,7 +232,11 @@ func (s *server) stop() error {
 	return err
 }
 
+// abandon undoes a start that failed.
 func (s *server) abandon() {
+	if s.socket != nil {
+		os.Remove(filepath.Join(s.flags.Data, socketName))
+	}
 	for _, ln := range []net.Listener{s.ln, s.socket} {
 		if ln != nil {
 			ln.Close()

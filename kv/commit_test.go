@@ -29,6 +29,7 @@ func TestOutcomeOfAFailedCommitIsUnknown(t *testing.T) {
 			put(t, db, "old", "k")
 			queued := make(chan error, 2)
 			db.commitBolt = func(b *bolt.Tx) error {
+				db.commitBolt = fails
 				for range cap(queued) { // these wait while the commit fails
 					go func() { queued <- try(db, func(tx *Tx) error { notes.Delete(tx, []byte("k")); return nil }) }()
 				}

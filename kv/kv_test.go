@@ -2,6 +2,7 @@ package kv
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -211,8 +212,10 @@ func holdWriter(db *DB) (release func()) {
 
 // waitQueued waits until n requests wait for the writer.
 func waitQueued(db *DB, n int) {
-	for len(db.requests) < n {
-		runtime.Gosched()
+	for start := time.Now(); len(db.requests) < n; runtime.Gosched() {
+		if time.Since(start) > 20*time.Second {
+			panic(fmt.Sprintf("%d requests were queued in 20 seconds, want %d", len(db.requests), n))
+		}
 	}
 }
 
@@ -225,16 +228,20 @@ func newClock() *clock {
 	return c
 }
 
-func (c *clock) now() time.Time       { return time.Unix(c.unix.Load(), 0) }
+func (c *clock) now() time.Time { return time.Unix(c.unix.Load(), 0) }
+
 func (c *clock) move(d time.Duration) { c.unix.Add(int64(d / time.Second)) }
-func (c *clock) ahead(id ID) int64    { return id.Time().Unix() - c.unix.Load() }
-func patience() <-chan time.Time      { return time.After(20 * time.Second) }
+
+// ahead returns how many seconds id lies ahead of the clock.
+func (c *clock) ahead(id ID) int64 { return id.Time().Unix() - c.unix.Load() }
+
+// within20s waits for what done says, but not for ever.
 func within20s(done <-chan error) error {
 	select {
 	case err := <-done:
 		return err
-	case <-patience():
-		return fmt.Errorf("still blocked after 20 seconds")
+	case <-time.After(20 * time.Second):
+		return errors.New("still blocked after 20 seconds")
 	}
 }
 

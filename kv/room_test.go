@@ -61,7 +61,7 @@ func TestFileKeepsToItsLargestSize(t *testing.T) {
 	}{
 		{"small records", 4 << 20, 1000, 1200},
 		{"records of some pages", 4 << 20, 20_000, 100},
-		{"beyond 16 MiB", 24 << 20, 200_000, 90},
+		{"beyond 16 MiB", 20 << 20, 200_000, 80},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			path := tempPath(t)
@@ -129,8 +129,8 @@ func TestReserveIsForCriticalTransactions(t *testing.T) {
 func TestHugeTransactionTakesNoOtherWithIt(t *testing.T) {
 	t.Parallel()
 	for name, opt := range map[string]Options{
-		"with a reserve":    {MaxSize: 8 << 20, Reserve: 1 << 20},
-		"without a reserve": {MaxSize: 8 << 20},
+		"with a reserve":    {MaxSize: 4 << 20, Reserve: 1 << 20},
+		"without a reserve": {MaxSize: 4 << 20},
 	} {
 		db := openTest(t, tempPath(t), opt)
 		fns := make([]func(*Tx) error, 40)
@@ -138,7 +138,7 @@ func TestHugeTransactionTakesNoOtherWithIt(t *testing.T) {
 			fns[i] = func(tx *Tx) error { notes.Put(tx, number(i), note{Text: long(1000)}); return nil }
 		}
 		fns[17] = func(tx *Tx) error {
-			for i := range 40 {
+			for i := range 15 {
 				notes.Put(tx, number(1000+i), note{Text: long(300_000)})
 			}
 			return nil

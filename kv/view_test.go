@@ -38,7 +38,7 @@ func TestWriterDoesNotWaitForAView(t *testing.T) {
 			go func() {
 				done <- try(db, func(tx *Tx) error {
 					notes.Put(tx, key, note{Text: "new"})
-					bucketAt("large").Put(tx, key, note{Text: long(12 << 20)})
+					bucketAt("large").Put(tx, key, note{Text: long(5 << 20)})
 					return nil
 				})
 			}()
