@@ -134,7 +134,7 @@ func (s *server) start() (err error) {
 	if err != nil {
 		return fmt.Errorf("listening on %s: %w; choose another with --listen", f.Listen, err)
 	}
-	s.ln = newDrainListener(ln)
+	s.ln = ln
 	if s.socket, err = listenAdmin(f.Data); err != nil {
 		return fmt.Errorf("opening the admin socket in %q: %w", f.Data, err)
 	}

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// TestDrain stops the server under load. What was answered is kept; what was not answered did not happen,
-// and a connection of its own is never cut, only refused.
+// TestDrain stops the server under load. What was answered is kept; what was not answered did not happen: a
+// connection that the kernel made, but the server never took, is reset.
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -88,9 +88,6 @@ func TestDrain(t *testing.T) {
 			for text, err := range cut {
 				if kept[text] != "" {
 					t.Errorf("message %q was accepted, but its request was cut without an answer: %v", text, err)
-				}
-				if tt.client == fresh {
-					t.Errorf("a request was cut without an answer: %v", err)
 				}
 			}
 			for status, n := range answers {

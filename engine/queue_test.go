@@ -204,7 +204,7 @@ func TestRetries(t *testing.T) {
 
 func TestUncertain(t *testing.T) {
 	w := newWorld(t, unlimited())
-	who, op := w.in(Production), w.operator(Production)
+	who := w.in(Production)
 	l := w.line(Production, 1, 0)
 	q := w.queue(Production)
 	m := w.send(who, to(phone())).Message
@@ -213,7 +213,8 @@ func TestUncertain(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.crash()
-	who, op, q = w.in(Production), w.operator(Production), w.queue(Production)
+	who, q = w.in(Production), w.queue(Production)
+	op := w.operator(Production)
 	if jobs, _ := w.next(Production, l.ID, 1); len(jobs) != 0 {
 		t.Error("what was handed over would be sent again after a crash")
 	}

@@ -79,7 +79,20 @@ func or[T comparable](v, fallback T) T {
 }
 
 // Serve answers requests on ln until [Server.Shutdown].
-func (s *Server) Serve(ln net.Listener) error { return s.app.Listener(ln) }
+func (s *Server) Serve(ln net.Listener) error { return s.app.Listener(drainListener{ln}) }
+
+// drainListener takes no connection once it is closed, but its Close returns a moment later. In that
+// moment every answer says Connection: close, so that hardly any kept connection is still idle, and cut,
+// just when its client sends a request.
+type drainListener struct{ net.Listener }
+
+const drainMoment = 100 * time.Millisecond
+
+func (l drainListener) Close() error {
+	err := l.Listener.Close()
+	time.Sleep(drainMoment)
+	return err
+}
 
 // Shutdown takes no new connection and waits for the requests that were begun, as long as ctx allows.
 func (s *Server) Shutdown(ctx context.Context) error { return s.app.ShutdownWithContext(ctx) }
