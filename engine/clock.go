@@ -15,16 +15,19 @@ type clock struct {
 	now     func() time.Time
 	elapsed func() time.Duration // since some instant, also while the machine slept
 
+	changed func(ahead time.Duration, held bool) // hears of jumps; called under mu
+
 	mu   sync.Mutex
 	wall time.Time     // trusted reading
 	at   time.Duration // elapsed at that reading
+	held bool          // the wall clock is ahead of what is trusted
 }
 
 // tolerance is how far the wall clock may run ahead of the time that passed: corrections by NTP.
 const tolerance = 2 * time.Minute
 
-func (c *clock) start(now func() time.Time) {
-	c.now, c.elapsed = now, bootTime
+func (c *clock) start(now func() time.Time, changed func(ahead time.Duration, held bool)) {
+	c.now, c.elapsed, c.changed = now, bootTime, changed
 	c.wall, c.at = c.reading()
 }
 
@@ -47,7 +50,11 @@ func (c *clock) trusted() (t time.Time, held bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	passed := c.wall.Add(at - c.at)
-	if wall.Sub(passed) > tolerance {
+	held = wall.Sub(passed) > tolerance
+	if held != c.held || passed.Sub(wall) > tolerance {
+		c.changed(wall.Sub(passed), held)
+	}
+	if c.held = held; held {
 		return passed, true
 	}
 	c.wall, c.at = wall, at
@@ -59,7 +66,7 @@ func (c *clock) accept() {
 	wall, at := c.reading()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.wall, c.at = wall, at
+	c.wall, c.at, c.held = wall, at, false
 }
 
 // AcceptClock makes the wall clock's time the one by which days open, after a jump.

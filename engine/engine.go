@@ -78,7 +78,7 @@ func Open(opt Options) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{db: db, opt: opt, log: opt.Log, tenants: map[WorkspaceID]*tenant{}}
-	e.clock.start(opt.Now)
+	e.clock.start(opt.Now, e.clockChanged)
 	if err := e.load(); err != nil {
 		return nil, errors.Join(err, e.close())
 	}
@@ -116,6 +116,18 @@ func (e *Engine) Failed() <-chan struct{} { return e.db.Failed() }
 
 // Stats are the store's counts.
 func (e *Engine) Stats() kv.Stats { return e.db.Stats() }
+
+// clockChanged logs that the clock was set, or that a day may open again.
+func (e *Engine) clockChanged(ahead time.Duration, held bool) {
+	switch {
+	case held:
+		e.log.Warn().Dur("ahead", ahead).Msg("the clock jumped ahead; no new day is opened until it is accepted or time has caught up")
+	case ahead < -tolerance:
+		e.log.Warn().Dur("back", -ahead).Msg("the clock was set back; days that were opened stay open")
+	default:
+		e.log.Info().Msg("time has caught up with the clock; days open by it again")
+	}
+}
 
 // TransportOptions are the limits that the operator sets to what transports may reach.
 func (e *Engine) TransportOptions() transport.Options {

@@ -53,6 +53,19 @@ func (env *environment) replay(tx *kv.Tx, o *Once) (*Answer, error) {
 	return &stored.Answer, nil
 }
 
+// replayed is replay before anything is counted: a repetition is given its answer whatever is spent. A
+// look can see a commit that the disk doesn't have yet, so the answer waits until that is decided.
+func (e *Engine) replayed(who Caller, once *Once) (*Answer, error) {
+	if once == nil {
+		return nil, nil
+	}
+	answer, err := kv.View(e.db, func(tx *kv.Tx) (*Answer, error) { return who.env.replay(tx, once) })
+	if answer == nil || err != nil {
+		return nil, err
+	}
+	return answer, storageError(e.db.Barrier())
+}
+
 // remember stores the answer to the request, and forgets some that are too old.
 func (env *environment) remember(tx *kv.Tx, o *Once, result any) error {
 	if o == nil {

@@ -24,6 +24,20 @@ func once(key, body string) *Once {
 	}}
 }
 
+// A repetition is no new request: it is given its answer when the minute's requests are used up.
+func TestOnceWhenTheMinuteIsSpent(t *testing.T) {
+	w := newWorld(t, PlanChange{RequestsPerMinute: n64(1)})
+	w.line(Production, 0, 0)
+	who := w.in(Production)
+	if r, err := w.Send(who, once("k", "a"), to("+12025550142")); err != nil || r.Replay != nil {
+		t.Fatal(r, err)
+	}
+	mustFail[SendResult](t, "another request", QuotaExceeded, CodeRateLimit, "")(w.Send(who, once("new", "a"), to(phone())))
+	if r, err := w.Send(who, once("k", "a"), to("+12025550142")); err != nil || r.Replay == nil {
+		t.Errorf("the repetition: %+v, %v", r, err)
+	}
+}
+
 func TestOnce(t *testing.T) {
 	w := newWorld(t, perDay(2))
 	w.line(Production, 0, 0)

@@ -42,11 +42,11 @@ func newRates(p Plan, old *rates) *rates {
 	return r
 }
 
-// states says what the limits are; what was used of them is known to their next request only.
-func (r *rates) states(time.Duration) []LimitState {
+// states are the limits, and what the last minute used of them.
+func (r *rates) states(now time.Duration) []LimitState {
 	var all []LimitState
-	for group, n := range r.limits {
-		all = append(all, LimitState{Name: limitRequests + ":" + string(group), Limit: n, Window: time.Minute})
+	for group, rate := range r.groups {
+		all = append(all, LimitState{Name: limitRequests, Limit: r.limits[group], Used: int64(rate.Used(now)), Window: time.Minute})
 	}
 	return all
 }

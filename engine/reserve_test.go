@@ -386,7 +386,7 @@ func TestHeldClockDoesNotSpin(t *testing.T) {
 // TestWallClockIsTheWallClock: readings carry no monotonic part, with which no jump would ever show.
 func TestWallClockIsTheWallClock(t *testing.T) {
 	var c clock
-	c.start(time.Now)
+	c.start(time.Now, func(time.Duration, bool) {})
 	if c.wall != c.wall.Round(0) {
 		t.Errorf("the reading has a monotonic part: %s", c.wall)
 	}

@@ -59,8 +59,12 @@ func (r SendRequest) check(who Caller) (s send, err error) {
 	if err := s.checkRecipient(who); err != nil {
 		return s, err
 	}
-	if r.FallbackOnFailed || r.ForceFallback { // no fallback can be configured yet
+	// No fallback can be configured yet.
+	if r.FallbackOnFailed {
 		return s, Errorf(Invalid, "sendFallbackSmsOnFailed is true but fallback SMS is not configured. Configure fallback in workspace settings (Settings → Fallback) or set sendFallbackSmsOnFailed to false.").With(CodeFallbackMissing)
+	}
+	if r.ForceFallback {
+		return s, Errorf(Invalid, "forceFallback is true but fallback SMS is not configured.").With(CodeFallbackMissing)
 	}
 	for _, f := range []struct{ name, value string }{
 		{"batchId", r.BatchID}, {"correlationId", r.CorrelationID}, {"contactOwnerEmail", r.Owner},
@@ -337,6 +341,9 @@ func (e *Engine) Send(who Caller, once *Once, req SendRequest) (SendResult, erro
 	if err != nil {
 		return SendResult{}, err
 	}
+	if replay, err := e.replayed(who, once); replay != nil || err != nil {
+		return SendResult{Replay: replay}, err
+	}
 	rate, err := e.takeRequest(who.tenant, RateMessages)
 	if err != nil {
 		return SendResult{}, err
@@ -344,10 +351,12 @@ func (e *Engine) Send(who Caller, once *Once, req SendRequest) (SendResult, erro
 	turn := who.env.turn.Add(1)
 	for range maxTries {
 		result, err := e.trySend(who, once, &s, turn)
-		if errors.Is(err, errAgain) {
-			continue
+		if !errors.Is(err, errAgain) {
+			return touched(who.env, rate, result, err)
 		}
-		return touched(who.env, rate, result, err)
+		if replay, err := e.replayed(who, once); replay != nil || err != nil {
+			return SendResult{Replay: replay}, err
+		}
 	}
 	return SendResult{}, &Error{Kind: Unavailable, Code: CodeTemporarilyExhausted, RetryAfter: time.Second, Msg: "Too many requests change the same data at once; try again"}
 }
@@ -379,8 +388,11 @@ func (e *Engine) trySend(who Caller, once *Once, s *send, turn uint64) (SendResu
 		return v, err
 	}
 	before, err := kv.View(e.db, look)
-	if err != nil || before.replay != nil {
-		return SendResult{Replay: before.replay}, err
+	if err != nil {
+		return SendResult{}, err
+	}
+	if before.replay != nil {
+		return SendResult{}, errAgain // a twin of this request was faster: Send asks for its answer
 	}
 	held, err := e.reserve(who, &before.draft)
 	if err != nil {
@@ -390,7 +402,7 @@ func (e *Engine) trySend(who Caller, once *Once, s *send, turn uint64) (SendResu
 		switch {
 		case lookErr != nil:
 		case after.replay != nil:
-			return SendResult{Replay: after.replay}, nil
+			return SendResult{}, errAgain
 		case !after.draft.needsSame(&before.draft, nil):
 			return SendResult{}, errAgain
 		}

@@ -124,7 +124,7 @@ func TestRefusedMessages(t *testing.T) {
 		{"a mailbox that is none", Invalid, CodeInvalidAddress, "", func(r *SendRequest) { r.Email = "x@y" }},
 		{"an alternate that is none", Invalid, CodeInvalidAddress, "", func(r *SendRequest) { r.AltPhones[1] = ptr("12") }},
 		{"fallback SMS", Invalid, CodeFallbackMissing, fallback, func(r *SendRequest) { r.FallbackOnFailed = true }},
-		{"forced fallback", Invalid, CodeFallbackMissing, fallback, func(r *SendRequest) { r.ForceFallback = true }},
+		{"forced fallback", Invalid, CodeFallbackMissing, "forceFallback is true but fallback SMS is not configured.", func(r *SendRequest) { r.ForceFallback = true }},
 		{"a malformed lead", Invalid, "", "Invalid leadId", func(r *SendRequest) { r.Lead = "123" }},
 		{"an unknown lead", NotFound, "", "Lead not found or access denied", func(r *SendRequest) { r.Lead = never }},
 		{"a malformed line", Invalid, "", "Invalid fromLineId", func(r *SendRequest) { r.Line = "123" }},

@@ -132,11 +132,7 @@ func (d *Dispatcher) open(q engine.Queue, l engine.Line) (transport.Transport, e
 	if err != nil {
 		return nil, err
 	}
-	t, err := transport.Open(url, d.opt.Transport)
-	if err != nil {
-		return nil, err
-	}
-	return t, nil
+	return transport.Open(url, d.opt.Transport)
 }
 
 // wake is told of new work by the engine.

@@ -64,6 +64,16 @@ func (r *Rate) Take(now time.Duration) (ok bool, remaining int, reset time.Durat
 	}
 }
 
+// Used returns how many admissions count at now. It looks at every slot, and may miss those of the moment.
+func (r *Rate) Used(now time.Duration) (n int) {
+	for i := range r.slots {
+		if now-at(r.slots[i].Load()) < r.per {
+			n++
+		}
+	}
+	return n
+}
+
 func (r *Rate) slot(turn uint64) *atomic.Int64 {
 	return &r.slots[turn%uint64(len(r.slots))]
 }

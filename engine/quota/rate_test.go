@@ -107,6 +107,9 @@ func TestRateAgreesWithList(t *testing.T) {
 			if remaining != n-len(recent) || reset != recent[0]+per-now {
 				t.Fatalf("at %d: %d remain, next in %d; want %d, %d", now, remaining, reset, n-len(recent), recent[0]+per-now)
 			}
+			if used := r.Used(now); used != len(recent) {
+				t.Fatalf("at %d: %d used, want %d", now, used, len(recent))
+			}
 		}
 	})
 }

@@ -127,7 +127,11 @@ func Open(rawURL string, opt Options) (Transport, error) {
 	if settings.Kind == Sandbox {
 		return sandbox{}, nil
 	}
-	return newSMTP(smtp, opt)
+	t, err := newSMTP(smtp, opt)
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // finalError ends an attempt during preparation: the message can't be sent, now or later. It becomes a Failed Result.
