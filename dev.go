@@ -28,7 +28,7 @@ type devOutput struct {
 }
 
 // devMark is the file in a data directory that dev made. It holds the demo's ids and secrets, so that
-// the next run can print them again.
+// the next run can print them again; until they are made it is an empty object.
 const devMark = "dev.json"
 
 func (c *devCommand) Run(out *output) (err error) {
@@ -39,7 +39,8 @@ func (c *devCommand) Run(out *output) (err error) {
 			return err
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	} else if err := checkDevDir(dir); err != nil {
+	}
+	if err := claimDevDir(dir); err != nil {
 		return err
 	}
 	f := serveFlags{Data: dir, Listen: c.Listen, Concurrency: 10_000, DrainTimeout: 10 * time.Second, LogLevel: "warn", LogFormat: "console"}
@@ -52,7 +53,7 @@ func (c *devCommand) Run(out *output) (err error) {
 		return advise(err)
 	}
 	demo, err := loadDemo(dir)
-	if errors.Is(err, os.ErrNotExist) {
+	if err == nil && demo.WorkspaceID == "" {
 		demo, err = makeDemo(srv.eng, dir)
 	}
 	if err != nil {
@@ -65,19 +66,23 @@ func (c *devCommand) Run(out *output) (err error) {
 	return srv.wait(signals)
 }
 
-// checkDevDir refuses a directory with somebody's data in it.
-func checkDevDir(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, os.ErrNotExist) || err == nil && len(entries) == 0 {
+// claimDevDir marks an empty or absent directory as dev's, and refuses one with somebody's data in it.
+func claimDevDir(dir string) error {
+	mark := filepath.Join(dir, devMark)
+	if _, err := os.Stat(mark); err == nil {
 		return nil
 	}
-	if err != nil {
+	entries, err := os.ReadDir(dir)
+	switch {
+	case err != nil && !errors.Is(err, os.ErrNotExist):
 		return err
-	}
-	if _, err := os.Stat(filepath.Join(dir, devMark)); err != nil {
+	case len(entries) > 0:
 		return &usageError{fmt.Sprintf("%q was not made by 'tuco dev' and is left alone; use an empty directory, or 'tuco serve --data %s'", dir, dir)}
 	}
-	return nil
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(mark, []byte("{}"), 0o600)
 }
 
 func loadDemo(dir string) (demo devOutput, err error) {

@@ -106,8 +106,10 @@ func (a Admin) SetPlan(name string, change PlanChange) (Plan, error) {
 		return p, storageError(err)
 	}
 	for _, t := range a.e.allTenants() {
-		if err := t.reload(); err != nil && t.record().Plan == name {
-			return p, err
+		if t.record().Plan == name {
+			if err := t.changed(); err != nil {
+				return p, err
+			}
 		}
 	}
 	return p, nil

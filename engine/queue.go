@@ -42,6 +42,13 @@ const (
 	storageLook = 10 * time.Second
 )
 
+// Waiting tells whether anything waits in the queue.
+func (q Queue) Waiting() (bool, error) {
+	return kv.View(q.env.engine.db, func(tx *kv.Tx) (bool, error) {
+		return q.env.store.due.Any(tx, kv.Range{}) || q.env.store.ready.Any(tx, kv.Range{}), nil
+	})
+}
+
 // releaseAtOnce bounds how many messages one transaction moves.
 const releaseAtOnce = 100
 
@@ -219,6 +226,30 @@ func (env *environment) released(tx *kv.Tx, d *dueMessage, h *hold, wait *LimitS
 // wait puts the message back to wait for a time.
 func (m *Message) wait(until time.Time, reason string) {
 	m.Status, m.Place, m.Due, m.Reason = Queued, inDue, until.UTC(), reason
+}
+
+// hurry makes due at once what waits because the plan was spent: it may have room now.
+func (env *environment) hurry() error {
+	for {
+		n, err := writing(Caller{env: env}, func(tx *kv.Tx) (n int, err error) {
+			for key := range env.store.messageByStatus.Scan(tx, kv.Prefix([]byte{statusCodes[Queued]})) {
+				m, ok := env.store.messages.Get(tx, idOf[messageKind](key).key())
+				if !ok || m.Plan.Day != 0 || !m.Due.After(tx.Now) {
+					continue
+				}
+				old := m
+				m.Due = tx.Now
+				env.putMessage(tx, &old, &m)
+				if n++; n == releaseAtOnce {
+					break
+				}
+			}
+			return n, nil
+		})
+		if n < releaseAtOnce || err != nil {
+			return err
+		}
+	}
 }
 
 // gone tells whether a line was deleted.

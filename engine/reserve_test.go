@@ -614,6 +614,38 @@ func TestPlanSpentAtRelease(t *testing.T) {
 	}
 }
 
+// What waits for the plan goes when the plan has room, not when the next day comes.
+func TestRaisedPlanLetsGoWhatWaits(t *testing.T) {
+	w := newWorld(t, perDay(1))
+	w.line(Production, 0, 0)
+	who := w.in(Production)
+	var dated []Message
+	for range 150 { // more than one transaction moves
+		dated = append(dated, w.send(who, SendRequest{Phone: phone(), Scheduled: "2026-11-23T15:00:00Z"}).Message)
+	}
+	w.clock.until(time.Date(2026, 11, 23, 15, 0, 0, 0, time.UTC))
+	going := func() (n int) {
+		for range 3 {
+			w.release(Production)
+		}
+		for _, d := range dated {
+			if w.get(who, d.ID).Status == Pending {
+				n++
+			}
+		}
+		return n
+	}
+	if n := going(); n != 1 {
+		t.Errorf("%d messages go under a plan of one a day", n)
+	}
+	if _, err := w.Admin().SetPlan("test", perDay(120)); err != nil {
+		t.Fatal(err)
+	}
+	if n := going(); n != 120 {
+		t.Errorf("%d messages go after the plan was raised to 120", n)
+	}
+}
+
 func TestStorageFailureKeepsNothing(t *testing.T) {
 	w := newWorld(t, perDay(2))
 	w.line(Production, 0, 0)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -62,6 +63,23 @@ func (t *tenant) reload() error {
 		return struct{}{}, t.set(tx, w)
 	})
 	return err
+}
+
+// changed makes what is stored now what requests see, and lets what waits look again.
+func (t *tenant) changed() error {
+	if err := t.reload(); err != nil {
+		return err
+	}
+	for _, env := range t.envs {
+		denied := (*Error)(nil)
+		if err := env.hurry(); errors.As(err, &denied) && denied.Kind == ReadOnly {
+			break // when it takes writes again, this runs again
+		} else if err != nil {
+			return err
+		}
+	}
+	t.engine.work.wakeAll(t)
+	return nil
 }
 
 // set makes w, and its plan's limits, hold from the next decision on.

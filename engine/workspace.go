@@ -243,11 +243,7 @@ func (a Admin) SetWorkspace(id WorkspaceID, change WorkspaceChange) (Workspace, 
 	if err != nil {
 		return w, err
 	}
-	if err := t.reload(); err != nil {
-		return w, err
-	}
-	a.e.work.wakeAll(t)
-	return w, nil
+	return w, t.changed()
 }
 
 func (c WorkspaceChange) check() error {

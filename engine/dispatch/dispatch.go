@@ -68,7 +68,14 @@ func Start(eng *engine.Engine, opt Options) (*Dispatcher, error) {
 	}
 	eng.OnWork(d.wake)
 	for _, q := range eng.Queues() {
-		d.wakeAll(q)
+		waiting, err := q.Waiting()
+		if err != nil {
+			d.Stop(0)
+			return nil, err
+		}
+		if waiting { // others get their workers when there is work
+			d.wakeAll(q)
+		}
 	}
 	return d, nil
 }
