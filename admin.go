@@ -213,14 +213,14 @@ type newKey struct {
 	Name      string   `required:"" help:"What the key is for."`
 	Role      string   `help:"viewer, member, admin or owner; member by default."`
 	Scope     []string `help:"Scopes instead of a role, such as leads:read."`
-	Expires   period   `help:"How long it is valid, such as 90d; for ever by default." placeholder:"DURATION"`
+	Expires   *period  `help:"How long it is valid, such as 90d; for ever by default." placeholder:"DURATION"`
 	Allow     []string `help:"Networks that may use it, such as 192.0.2.0/24; all by default." placeholder:"CIDR"`
 }
 
 func (c newKey) input(secret string) httpapi.KeyInput {
 	in := httpapi.KeyInput{WorkspaceID: c.Workspace, Environment: c.Env, Name: c.Name, Role: c.Role, Scopes: c.Scope, Allow: c.Allow, Secret: secret}
-	if c.Expires > 0 {
-		in.Expires = time.Duration(c.Expires).String()
+	if c.Expires != nil {
+		in.Expires = time.Duration(*c.Expires).String()
 	}
 	return in
 }

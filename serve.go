@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -106,6 +107,8 @@ type server struct {
 	ln     net.Listener
 	socket net.Listener
 	ended  chan error // of a listener that broke
+
+	flushing atomic.Bool
 }
 
 // start opens the data directory and begins to serve. When it returns without error, requests are answered.
@@ -207,10 +210,17 @@ func (s *server) wait(signals <-chan os.Signal) error {
 			s.log.Error().Msg("the outcome of a write is not known; ending, so that the next start finds out what is on the disk")
 			return errors.Join(errors.New("the outcome of a write is not known; start again to recover"), s.stop())
 		case <-flush.C:
-			if err := s.eng.FlushKeyUse(); err != nil {
-				s.log.Warn().Err(err).Msg("last uses of keys not written")
+			if s.flushing.CompareAndSwap(false, true) { // a long check holds up writes, but no signal
+				go s.flush()
 			}
 		}
+	}
+}
+
+func (s *server) flush() {
+	defer s.flushing.Store(false)
+	if err := s.eng.FlushKeyUse(); err != nil && !errors.Is(err, kv.ErrStopped) {
+		s.log.Warn().Err(err).Msg("last uses of keys not written")
 	}
 }
 
@@ -225,7 +235,8 @@ func (s *server) stop() error {
 		err = fmt.Errorf("requests were still under way after %v and got no answer; see --drain-timeout", s.flags.DrainTimeout)
 	}
 	sends.Wait()
-	err = errors.Join(err, s.eng.Close(), os.Remove(filepath.Join(s.flags.Data, socketName)))
+	// The socket goes before the lock: after it, the name may be another server's.
+	err = errors.Join(err, os.Remove(filepath.Join(s.flags.Data, socketName)), s.eng.Close())
 	if err == nil {
 		s.log.Info().Msg("stopped")
 	}

@@ -71,6 +71,7 @@ type store struct {
 	leadByAddr kv.Index          // address, 0, lead
 	leadByList kv.Index          // list, lead
 	lists      kv.Bucket[List]
+	quickSends kv.Bucket[ListID] // the id of the list of that name
 	counts     kv.Bucket[int64]
 
 	lines     kv.Bucket[Line]
@@ -82,7 +83,7 @@ type store struct {
 	messageByLead   kv.Index // lead, message
 	messageByLine   kv.Index // line, message
 	messageByBatch  kv.Index // batch, 0, message
-	messageByAddr   kv.Index // address, 0, line, message; without the cancelled ones
+	messageByAddr   kv.Index // address, 0, whether it was charged, line, message; without the cancelled ones
 	released        kv.Index // plan day, message: charged on another day than it was made
 	due             kv.Index // time, message: waits for a time
 	ready           kv.Index // line, follow-up or first, time, message: waits for its line
@@ -98,6 +99,7 @@ func newStore(path kv.Path) store {
 		leadByAddr: kv.Index{Path: path.Join("leads.address")},
 		leadByList: kv.Index{Path: path.Join("leads.list")},
 		lists:      kv.Bucket[List]{Path: path.Join("lists"), Codec: kv.JSON[List](1)},
+		quickSends: kv.Bucket[ListID]{Path: path.Join("lists.quick"), Codec: kv.JSON[ListID](1)},
 		counts:     kv.Bucket[int64]{Path: path.Join("counts"), Codec: kv.JSON[int64](1)},
 
 		lines:     kv.Bucket[Line]{Path: path.Join("lines"), Codec: kv.JSON[Line](1)},

@@ -24,6 +24,9 @@ type Answer struct {
 	Body   []byte `json:"body"`
 }
 
+// maxAnswerBytes bounds a stored answer. 10,000 new leads need less than a tenth of it.
+const maxAnswerBytes = 8 << 20
+
 // OnceKept is how long an answer is kept.
 const OnceKept = 24 * time.Hour
 
@@ -74,6 +77,9 @@ func (env *environment) remember(tx *kv.Tx, o *Once, result any) error {
 	answer, err := o.Encode(result)
 	if err != nil {
 		return err
+	}
+	if len(answer.Body) > maxAnswerBytes {
+		return Errorf(TooLarge, "The answer to this request is too large to be kept for its Idempotency-Key: ask for less at once")
 	}
 	env.forgetAnswers(tx)
 	env.store.idempotency.Put(tx, o.key(), storedAnswer{answer, o.Fingerprint[:], tx.Now})

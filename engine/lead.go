@@ -401,6 +401,7 @@ func (e *Engine) DeleteLeads(who Caller, ids []string) (int, error) {
 		refunds []refund
 	}
 	d, err := writing(who, func(tx *kv.Tx) (d done, err error) {
+		gone := map[ListID]int64{}
 		for _, id := range own {
 			l, ok := who.env.store.leads.Get(tx, id.key())
 			if !ok {
@@ -409,8 +410,11 @@ func (e *Engine) DeleteLeads(who Caller, ids []string) (int, error) {
 			cancelled := who.env.cancelAll(tx, who.env.waitingFor(tx, id))
 			d.refunds = append(d.refunds, cancelled.refunds...)
 			who.env.putLead(tx, &l, nil)
-			who.env.countLeads(tx, l.List, -1)
+			gone[l.List]++
 			d.deleted++
+		}
+		for list, n := range gone {
+			who.env.countLeads(tx, list, -n)
 		}
 		return d, nil
 	})

@@ -291,12 +291,22 @@ func (e *Engine) sealTransport(l *Line, settings *string) {
 	}
 }
 
+const maxLines = 1000 // of an environment, sandboxes too: a send looks at each
+
 // checkNewLine refuses a second line with the same number or mailbox, and one more than the plan has.
 func (env *environment) checkNewLine(tx *kv.Tx, l Line) error {
+	n := 0
 	for _, have := range env.store.lines.Scan(tx, kv.Range{}) {
-		if !have.Deleted && have.identity() == l.identity() {
+		switch {
+		case have.Deleted:
+		case have.identity() == l.identity():
 			return Errorf(Conflict, "There is a line with this number or mailbox already").With(CodeLineExists)
+		default:
+			n++
 		}
+	}
+	if n >= maxLines {
+		return Errorf(Conflict, "An environment has at most %d lines", maxLines).With(CodeTooMany)
 	}
 	return env.checkPlanLines(tx, l)
 }

@@ -21,7 +21,10 @@ type List struct {
 // QuickSends is the list of leads that came without one. It is made when it is needed.
 const QuickSends = "Quick Sends"
 
-const maxDescriptionBytes = 2000
+const (
+	maxDescriptionBytes = 2000
+	maxLists            = 10_000 // of an environment
+)
 
 // Lists returns the caller's lists, oldest first.
 func (e *Engine) Lists(who Caller) ([]List, error) {
@@ -73,8 +76,12 @@ func checkList(name, description string) error {
 }
 
 func (env *environment) checkListName(tx *kv.Tx, name string, except ListID) error {
+	all := env.allLists(tx)
+	if except.IsZero() && len(all) >= maxLists {
+		return Errorf(Conflict, "An environment has at most %d lists", maxLists).With(CodeTooMany)
+	}
 	taken := func(l List) bool { return l.ID != except && strings.EqualFold(l.Name, name) }
-	if slices.ContainsFunc(env.allLists(tx), taken) {
+	if slices.ContainsFunc(all, taken) {
 		return Errorf(Conflict, "There is a list with this name already").With(CodeNameTaken)
 	}
 	return nil
@@ -88,13 +95,22 @@ func (env *environment) newList(tx *kv.Tx, name, description string) List {
 
 // quickSends returns the list called Quick Sends, and makes it if there is none.
 func (env *environment) quickSends(tx *kv.Tx) List {
-	for _, l := range env.store.lists.Scan(tx, kv.Range{}) {
-		if strings.EqualFold(l.Name, QuickSends) {
-			return l
-		}
+	id, _ := env.store.quickSends.Get(tx, quickSendsKey)
+	if l, ok := env.store.lists.Get(tx, id.key()); ok && l.isQuickSends() {
+		return l
 	}
-	return env.newList(tx, QuickSends, "Quick send messages")
+	all := env.allLists(tx)
+	i := slices.IndexFunc(all, List.isQuickSends)
+	if i < 0 {
+		all, i = append(all, env.newList(tx, QuickSends, "Quick send messages")), len(all)
+	}
+	env.store.quickSends.Put(tx, quickSendsKey, all[i].ID)
+	return all[i]
 }
+
+var quickSendsKey = []byte("list")
+
+func (l List) isQuickSends() bool { return strings.EqualFold(l.Name, QuickSends) }
 
 // SetList renames a list, or changes its description; nil leaves it.
 func (e *Engine) SetList(who Caller, id string, name, description *string) (List, error) {

@@ -3,6 +3,8 @@ package engine
 import (
 	"regexp"
 	"strings"
+	"sync"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -11,43 +13,51 @@ import (
 var placeholder = regexp.MustCompile(`\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}`)
 
 // fill puts the lead's values in place of {{firstName}} and its like: the lead's own fields, then its
-// custom fields. What the lead doesn't have becomes empty.
-func fill(text string, l *Lead) string {
+// custom fields. What the lead doesn't have becomes empty. It reports false if the text would have more
+// than most characters.
+func fill(text string, l *Lead, most int) (filled string, ok bool) {
 	if !strings.Contains(text, "{{") {
-		return text
+		return text, true
 	}
-	return placeholder.ReplaceAllStringFunc(text, func(found string) string {
-		name := placeholder.FindStringSubmatch(found)[1]
-		switch name {
-		case "firstName":
-			return l.FirstName
-		case "lastName":
-			return l.LastName
-		case "email":
-			return l.Email
-		case "phone":
-			return l.Phone
-		case "companyName":
-			return l.CompanyName
-		case "jobTitle":
-			return l.JobTitle
-		case "linkedinUrl":
-			return l.LinkedinURL
-		}
-		return customField(l.CustomFields, name)
+	custom := sync.OnceValue(func() (fields map[string]jsontext.Value) {
+		_ = json.Unmarshal(l.CustomFields, &fields) // it was an object when it was stored, or there is none
+		return fields
 	})
+	var b strings.Builder
+	end, chars := 0, 0
+	add := func(s string) bool {
+		chars += utf8.RuneCountInString(s)
+		b.WriteString(s)
+		return chars <= most
+	}
+	for _, at := range placeholder.FindAllStringSubmatchIndex(text, -1) {
+		if !add(text[end:at[0]]) || !add(l.value(text[at[2]:at[3]], custom)) {
+			return "", false
+		}
+		end = at[1]
+	}
+	return b.String() + text[end:], add(text[end:])
 }
 
-func customField(fields jsontext.Value, name string) string {
-	if len(fields) == 0 {
-		return ""
+// value is what stands in place of a name.
+func (l *Lead) value(name string, custom func() map[string]jsontext.Value) string {
+	switch name {
+	case "firstName":
+		return l.FirstName
+	case "lastName":
+		return l.LastName
+	case "email":
+		return l.Email
+	case "phone":
+		return l.Phone
+	case "companyName":
+		return l.CompanyName
+	case "jobTitle":
+		return l.JobTitle
+	case "linkedinUrl":
+		return l.LinkedinURL
 	}
-	var all map[string]jsontext.Value
-	if err := json.Unmarshal(fields, &all); err != nil {
-		return ""
-	}
-	value := all[name]
-	switch value.Kind() {
+	switch value := custom()[name]; value.Kind() {
 	case '"':
 		var s string
 		if err := json.Unmarshal(value, &s); err == nil {

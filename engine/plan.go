@@ -107,7 +107,7 @@ func (a Admin) SetPlan(name string, change PlanChange) (Plan, error) {
 	}
 	for _, t := range a.e.allTenants() {
 		if t.record().Plan == name {
-			if err := t.changed(); err != nil {
+			if err := t.changed(true); err != nil {
 				return p, err
 			}
 		}

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	"tuco/kv"
@@ -42,6 +44,11 @@ const (
 	storageLook = 10 * time.Second
 )
 
+// Gone tells whether the workspace was deleted, or the line, if one is named. It will not come back.
+func (q Queue) Gone(line LineID) bool {
+	return q.env.tenant.deleted.Load() || !line.IsZero() && q.env.lines.Load().find(line) == nil
+}
+
 // Waiting tells whether anything waits in the queue.
 func (q Queue) Waiting() (bool, error) {
 	return kv.View(q.env.engine.db, func(tx *kv.Tx) (bool, error) {
@@ -49,7 +56,7 @@ func (q Queue) Waiting() (bool, error) {
 	})
 }
 
-// releaseAtOnce bounds how many messages one transaction moves.
+// releaseAtOnce bounds how many messages one look, and one change of many, takes.
 const releaseAtOnce = 100
 
 // Release moves messages whose time has come to a line that has room, in order of their due time, then
@@ -230,26 +237,35 @@ func (m *Message) wait(until time.Time, reason string) {
 
 // hurry makes due at once what waits because the plan was spent: it may have room now.
 func (env *environment) hurry() error {
-	for {
-		n, err := writing(Caller{env: env}, func(tx *kv.Tx) (n int, err error) {
-			for key := range env.store.messageByStatus.Scan(tx, kv.Prefix([]byte{statusCodes[Queued]})) {
-				m, ok := env.store.messages.Get(tx, idOf[messageKind](key).key())
-				if !ok || m.Plan.Day != 0 || !m.Due.After(tx.Now) {
-					continue
-				}
-				old := m
-				m.Due = tx.Now
-				env.putMessage(tx, &old, &m)
-				if n++; n == releaseAtOnce {
-					break
-				}
+	ids, err := kv.View(env.engine.db, func(tx *kv.Tx) (ids []MessageID, err error) {
+		for key := range env.store.messageByStatus.Scan(tx, kv.Prefix([]byte{statusCodes[Queued]})) {
+			if m, _ := env.store.messages.Get(tx, idOf[messageKind](key).key()); m.waitsForPlan(tx.Now) {
+				ids = append(ids, m.ID)
 			}
-			return n, nil
-		})
-		if n < releaseAtOnce || err != nil {
+		}
+		return ids, nil
+	})
+	for some := range slices.Chunk(ids, releaseAtOnce) {
+		if err != nil {
 			return err
 		}
+		_, err = writing(Caller{env: env}, func(tx *kv.Tx) (struct{}, error) {
+			for _, id := range some {
+				if m, _ := env.store.messages.Get(tx, id.key()); m.waitsForPlan(tx.Now) {
+					old := m
+					m.Due = tx.Now
+					env.putMessage(tx, &old, &m)
+				}
+			}
+			return struct{}{}, nil
+		})
 	}
+	return err
+}
+
+// waitsForPlan tells whether a message was not charged yet and waits for a time to come.
+func (m *Message) waitsForPlan(now time.Time) bool {
+	return m.Status == Queued && m.Plan.Day == 0 && m.Due.After(now)
 }
 
 // gone tells whether a line was deleted.
@@ -264,6 +280,7 @@ type Job struct {
 	Line    Line
 	Lead    Lead
 	Text    string // with the lead's values in it
+	Refused string // why it must not be sent but fail; empty for most
 }
 
 // Next returns up to most messages that the line can send now, without those that busy names; or when
@@ -361,7 +378,13 @@ func (q Queue) job(tx *kv.Tx, l Line, id MessageID) (job Job, ok bool) {
 		return job, false
 	}
 	lead, _ := q.env.store.leads.Get(tx, m.Lead.key())
-	return Job{Message: m, Line: l, Lead: lead, Text: fill(m.Text, &lead)}, true
+	job = Job{Message: m, Line: l, Lead: lead}
+	if text, fits := fill(m.Text, &lead, maxChars[m.Channel]); fits {
+		job.Text = text
+	} else {
+		job.Refused = fmt.Sprintf("The message is too long with its placeholders filled: at most %d characters for %s.", maxChars[m.Channel], m.Channel)
+	}
+	return job, true
 }
 
 // Transport returns the URL of a line's transport.
@@ -376,12 +399,11 @@ var ErrNotNow = errors.New("not to be handed over now")
 // HandOver makes it durable that the job is being sent: from here on nobody may assume that it was
 // not. The transport calls it at its last moment.
 func (q Queue) HandOver(job Job) error {
-	for range maxTries {
-		if err := q.handOver(job); !errors.Is(err, errAgain) {
-			return err
-		}
+	err := q.handOver(job)
+	if errors.Is(err, errAgain) {
+		return ErrNotNow // the message changed since the line was given it: it is given it anew
 	}
-	return ErrNotNow
+	return err
 }
 
 func (q Queue) handOver(job Job) error {

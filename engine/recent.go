@@ -47,8 +47,16 @@ func (a Admin) RecentWrites(id WorkspaceID) (RecentWrites, error) {
 		return RecentWrites{}, err
 	}
 	seen := RecentWrites{Since: a.e.opt.Now().Truncate(time.Hour).Add(-time.Hour), Requests: map[Scope]int64{}}
+	now, last := a.e.opt.Now().Unix()/3600, t.recent.hour.Load()
 	for i, scope := range AllScopes {
-		if n := t.recent.counts[0][i].Load() + t.recent.counts[1][i].Load(); n > 0 {
+		var n int64
+		if last >= now-1 {
+			n = t.recent.counts[last%2][i].Load()
+		}
+		if last == now {
+			n += t.recent.counts[(last+1)%2][i].Load()
+		}
+		if n > 0 {
 			seen.Requests[scope] = n
 		}
 	}

@@ -65,9 +65,6 @@ func (set Scopes) Has(s Scope) bool {
 	return bit != 0 && set&bit != 0
 }
 
-// Covers tells whether every scope of other is in the set.
-func (set Scopes) Covers(other Scopes) bool { return other&^set == 0 }
-
 // List names the scopes in the set.
 func (set Scopes) List() []Scope {
 	var list []Scope

@@ -332,3 +332,39 @@ func TestFindMessages(t *testing.T) {
 	mustFail[MessagePage](t, "an unknown status", Invalid, "", "Invalid status")(w.Messages(who, MessageQuery{Status: "lost"}))
 	mustFail[MessagePage](t, "a wrong cursor", Invalid, "", "Invalid cursor")(w.Messages(who, MessageQuery{Cursor: "x"}))
 }
+
+// A text may grow when its placeholders are filled, but not beyond what its channel carries: then the message
+// fails, and does not stand in the way of the others.
+func TestFilledTextIsTooLong(t *testing.T) {
+	w := newWorld(t, unlimited())
+	line := w.line(Production, 0, 0)
+	who := w.in(Production)
+	saved, err := w.CreateLeads(who, nil, LeadBatch{Leads: []LeadInput{{
+		Phone: ptr("+12025550142"), CustomFields: []byte(`{"a":"` + strings.Repeat("x", 15_000) + `","n":7}`),
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lead := saved.Created[0].ID.String()
+	w.send(who, SendRequest{Lead: lead, Text: strings.Repeat("{{a}}", 2000)})
+	w.send(who, SendRequest{Lead: lead, Text: "{{a}} {{n}}"})
+	next := func() Job {
+		t.Helper()
+		jobs, _, err := Queue{who.env}.Next(line.ID, 1, func(MessageID) bool { return false })
+		if err != nil || len(jobs) != 1 {
+			t.Fatalf("%d jobs, %v", len(jobs), err)
+		}
+		return jobs[0]
+	}
+	job := next()
+	if job.Refused == "" || job.Text != "" {
+		t.Errorf("a text of 30 million characters: %q", job.Refused)
+	}
+	if _, err := (Queue{who.env}).Finish(job.Message.ID, Outcome{Status: Failed, Detail: job.Refused}); err != nil {
+		t.Fatal(err)
+	}
+	job = next()
+	if want := strings.Repeat("x", 15_000) + " 7"; job.Refused != "" || job.Text != want {
+		t.Errorf("a text of 15,002 characters: %q, %d", job.Refused, len(job.Text))
+	}
+}

@@ -65,12 +65,16 @@ func (t *tenant) reload() error {
 	return err
 }
 
-// changed makes what is stored now what requests see, and lets what waits look again.
-func (t *tenant) changed() error {
+// changed makes what is stored now what requests see, and lets the dispatcher look again. If there may
+// be room where there was none, what waits for it becomes due.
+func (t *tenant) changed(room bool) error {
 	if err := t.reload(); err != nil {
 		return err
 	}
 	for _, env := range t.envs {
+		if !room {
+			break
+		}
 		denied := (*Error)(nil)
 		if err := env.hurry(); errors.As(err, &denied) && denied.Kind == ReadOnly {
 			break // when it takes writes again, this runs again

@@ -243,7 +243,7 @@ func (a Admin) SetWorkspace(id WorkspaceID, change WorkspaceChange) (Workspace, 
 	if err != nil {
 		return w, err
 	}
-	return w, t.changed()
+	return w, t.changed(change.Plan != nil || change.ReadOnly != nil)
 }
 
 func (c WorkspaceChange) check() error {

@@ -103,7 +103,6 @@ func adminError(err error) (int, any) {
 
 // AdminClient speaks to a running server over its admin socket.
 type AdminClient struct {
-	socket string
 	client http.Client
 }
 
@@ -112,7 +111,7 @@ func NewAdminClient(path string) *AdminClient {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", path)
 	}
-	return &AdminClient{path, http.Client{Transport: &http.Transport{DialContext: dial}}}
+	return &AdminClient{http.Client{Transport: &http.Transport{DialContext: dial}}}
 }
 
 // ErrNoServer says that nobody answers on the admin socket.
@@ -347,15 +346,16 @@ func (a *AdminServer) addCommands(mux *http.ServeMux) {
 	a.addLineCommands(mux)
 	command(a, mux, "usage", func(in ScopeInput) (map[string][]limitObject, error) {
 		out := map[string][]limitObject{}
-		return out, a.each(in, func(who engine.Caller) error {
+		err := a.each(in, func(who engine.Caller) error {
 			states, err := a.eng.Usage(who)
 			out[string(who.Environment())] = newLimits(states)
 			return err
 		})
+		return out, err
 	})
 	command(a, mux, "message/unknown", func(in ScopeInput) (messagesResponse, error) {
 		out := messagesResponse{Messages: []messageObject{}}
-		return out, a.each(in, func(who engine.Caller) error {
+		err := a.each(in, func(who engine.Caller) error {
 			for q := (engine.MessageQuery{Status: engine.Uncertain, Limit: maxPageSize}); ; {
 				page, err := a.eng.Messages(who, q)
 				for _, v := range page.Messages {
@@ -366,6 +366,7 @@ func (a *AdminServer) addCommands(mux *http.ServeMux) {
 				}
 			}
 		})
+		return out, err
 	})
 	command(a, mux, "message/settle", func(in SettleInput) (messageObject, error) {
 		who, err := a.admin.FindOwner(in.ID, "Message not found")
@@ -414,13 +415,14 @@ func (a *AdminServer) addKeyCommands(mux *http.ServeMux) {
 	command(a, mux, "key/create", a.createKey)
 	command(a, mux, "key/list", func(in ScopeInput) (keysResponse, error) {
 		out := keysResponse{[]keyObject{}}
-		return out, a.each(in, func(who engine.Caller) error {
+		err := a.each(in, func(who engine.Caller) error {
 			all, err := a.eng.Keys(who)
 			for _, k := range all {
 				out.Keys = append(out.Keys, newKeyObject(who.Environment(), k))
 			}
 			return err
 		})
+		return out, err
 	})
 	disable := func(yes bool) func(IDInput) (keyObject, error) {
 		return func(in IDInput) (keyObject, error) {
@@ -504,7 +506,7 @@ func (a *AdminServer) addLineCommands(mux *http.ServeMux) {
 	})
 	command(a, mux, "line/list", func(in ScopeInput) (map[string][]lineObject, error) {
 		out := map[string][]lineObject{}
-		return out, a.each(in, func(who engine.Caller) error {
+		err := a.each(in, func(who engine.Caller) error {
 			all, err := a.eng.Lines(who)
 			list := []lineObject{}
 			for _, l := range all {
@@ -513,6 +515,7 @@ func (a *AdminServer) addLineCommands(mux *http.ServeMux) {
 			out[string(who.Environment())] = list
 			return err
 		})
+		return out, err
 	})
 	command(a, mux, "line/set", func(in LineInput) (lineObject, error) {
 		change, err := in.change()

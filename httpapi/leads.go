@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"tuco/engine"
@@ -84,15 +85,41 @@ func newLeadObject(w engine.WorkspaceID, l engine.Lead) leadObject {
 	}
 }
 
+// leadInputs are read no further than the engine takes them, since each is much larger in memory than
+// it may be in JSON.
+type leadInputs []leadInput
+
+// UnmarshalJSONFrom reads an array.
+func (l *leadInputs) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	if d.PeekKind() != '[' {
+		return json.UnmarshalDecode(d, (*[]leadInput)(l))
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	for d.PeekKind() != ']' {
+		if len(*l) == engine.MaxLeads {
+			return engine.Errorf(engine.TooLarge, "At most %d leads in one request", engine.MaxLeads)
+		}
+		var in leadInput
+		if err := json.UnmarshalDecode(d, &in); err != nil {
+			return err
+		}
+		*l = append(*l, in)
+	}
+	_, err := d.ReadToken()
+	return err
+}
+
 type createLeadsRequest struct {
 	inWorkspace
-	Leads              []leadInput `json:"leads,omitzero" description:"at most 10,000"`
-	Body               []leadInput `json:"body,omitzero" description:"another name for leads"`
-	ListID             string      `json:"listId,omitzero" description:"the Quick Sends list without it"`
-	Source             string      `json:"source,omitzero" description:"csv by default"`
-	DefaultCountryCode string      `json:"defaultCountryCode,omitzero" description:"+1 by default"`
-	GHLLocationID      string      `json:"ghlLocationId,omitzero"`
-	ContactOwnerEmail  string      `json:"contactOwnerEmail,omitzero"`
+	Leads              leadInputs `json:"leads,omitzero" description:"at most 10,000"`
+	Body               leadInputs `json:"body,omitzero" description:"another name for leads"`
+	ListID             string     `json:"listId,omitzero" description:"the Quick Sends list without it"`
+	Source             string     `json:"source,omitzero" description:"csv by default"`
+	DefaultCountryCode string     `json:"defaultCountryCode,omitzero" description:"+1 by default"`
+	GHLLocationID      string     `json:"ghlLocationId,omitzero"`
+	ContactOwnerEmail  string     `json:"contactOwnerEmail,omitzero"`
 }
 
 type createLeadsResponse struct {
@@ -124,6 +151,7 @@ func (s *Server) createLeads(c *call, req createLeadsRequest) (reply, error) {
 		List: req.ListID, Source: or(req.Source, "csv"), DefaultCountryCode: req.DefaultCountryCode,
 		Owner: req.ContactOwnerEmail, GHLLocationID: req.GHLLocationID,
 	}
+	batch.Leads = make([]engine.LeadInput, 0, len(req.Leads))
 	for i := range req.Leads {
 		batch.Leads = append(batch.Leads, req.Leads[i].engine())
 	}

@@ -3,6 +3,7 @@ package kv
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
@@ -48,6 +49,7 @@ func update[T any](db *DB, fn func(tx *Tx) (T, error), critical bool) (T, error)
 // View runs fn on the newest committed state. It waits for no writer, and no writer for it; but fn
 // must be short and must not talk to a peer, since the file grows while it runs.
 func View[T any](db *DB, fn func(tx *Tx) (T, error)) (T, error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // a page that can't be read fails fn, not the process
 	var result, zero T
 	err := db.bolt.View(func(b *bolt.Tx) error {
 		tx := &Tx{Now: db.opt.Now().UTC(), db: db, store: newBoltStore(b)}
@@ -98,6 +100,7 @@ func (db *DB) submit(r *request) error {
 // write is the writer: it takes everything that waits, commits it together and wakes it.
 func (db *DB) write() {
 	defer close(db.done)
+	debug.SetPanicOnFault(true)
 	for first := range db.requests {
 		group := db.waiting([]*request{first})
 		db.serve(group)

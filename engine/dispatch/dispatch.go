@@ -158,6 +158,13 @@ func (d *Dispatcher) wakeAll(q engine.Queue) {
 	}
 }
 
+// forget drops the worker of a line or workspace that is gone.
+func (d *Dispatcher) forget(w *worker) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.workers, w.key)
+}
+
 // worker returns the worker of that name, and starts it if there is none.
 func (d *Dispatcher) worker(key workerKey) *worker {
 	d.mu.Lock()

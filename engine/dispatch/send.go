@@ -131,6 +131,13 @@ func (w *worker) sendAll(jobs []engine.Job) bool {
 
 // sendOne sends one message and records its outcome. It returns an error if the line had better rest.
 func (w *worker) sendOne(job engine.Job) error {
+	if job.Refused != "" {
+		m, err := w.key.queue.Finish(job.Message.ID, engine.Outcome{Status: engine.Failed, Detail: job.Refused})
+		if err == nil {
+			w.d.observe(w.key.queue, m)
+		}
+		return err
+	}
 	result, err := w.transport.Send(w.d.sends, transportMessage(job), func() error { return w.key.queue.HandOver(job) })
 	var temporary *transport.TemporaryError
 	var m engine.Message

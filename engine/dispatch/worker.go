@@ -74,6 +74,9 @@ func (w *worker) run() {
 		}
 		if again := w.step(); !again.IsZero() {
 			w.wakeAt(again)
+		} else if w.key.queue.Gone(w.key.line) {
+			w.d.forget(w)
+			return
 		}
 	}
 }
