@@ -170,7 +170,7 @@ func cell(v jsontext.Value) string {
 		}
 	}
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
+		if unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) { // also what turns the direction of text
 			return '?'
 		}
 		return r

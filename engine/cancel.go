@@ -158,7 +158,10 @@ func (env *environment) cancel(tx *kv.Tx, m *Message) (r refund) {
 // passContact hands the new-contact unit of a message on to another one to the same person, and
 // reports whether there is one.
 func (env *environment) passContact(tx *kv.Tx, m *Message) bool {
-	for heir := range env.others(tx, m, personPrefix(m.person(), true)) {
+	for heir := range env.others(tx, m, func(addr string) []byte { return personPrefix(addr, true) }) {
+		if heir.Plan.Contact != 0 {
+			continue // it has a unit of its own, for another of its addresses
+		}
 		changed := heir
 		changed.Plan.Contact = m.Plan.Contact
 		env.putMessage(tx, &heir, &changed)
@@ -175,7 +178,10 @@ func (env *environment) passFirst(tx *kv.Tx, m *Message) (back int64) {
 		return 0
 	}
 	var heir *Message
-	for other := range env.others(tx, m, personKey(m.person(), true, m.Line)) {
+	for other := range env.others(tx, m, func(addr string) []byte { return personKey(addr, true, m.Line) }) {
+		if other.Unit.First {
+			continue // it has a unit of its own, for another of its addresses
+		}
 		if other.Unit.Day == m.Unit.Day || other.Unit.Day < m.Unit.Day && heir == nil {
 			heir = &other
 		}
@@ -195,13 +201,16 @@ func (env *environment) passFirst(tx *kv.Tx, m *Message) (back int64) {
 	return 1
 }
 
-// others yields the messages but m whose entries in the index of persons begin with prefix, oldest first.
-func (env *environment) others(tx *kv.Tx, m *Message, prefix []byte) iter.Seq[Message] {
+// others yields the messages but m to one of its addresses whose entries in the index of persons begin
+// with prefix, oldest first for each address.
+func (env *environment) others(tx *kv.Tx, m *Message, prefix func(addr string) []byte) iter.Seq[Message] {
 	return func(yield func(Message) bool) {
-		for key := range env.store.messageByAddr.Scan(tx, kv.Prefix(prefix)) {
-			other, ok := env.store.messages.Get(tx, idOf[messageKind](key).key())
-			if ok && other.ID != m.ID && !yield(other) {
-				return
+		for _, addr := range m.To {
+			for key := range env.store.messageByAddr.Scan(tx, kv.Prefix(prefix(addr))) {
+				other, ok := env.store.messages.Get(tx, idOf[messageKind](key).key())
+				if ok && other.ID != m.ID && !yield(other) {
+					return
+				}
 			}
 		}
 	}

@@ -47,6 +47,7 @@ const (
 	CodeNameTaken            = "NAME_TAKEN"
 	CodeTransportNotAllowed  = "TRANSPORT_NOT_ALLOWED"
 	CodeInvalidAddress       = "INVALID_ADDRESS"
+	CodeWiderKey             = "WIDER_KEY"
 	CodeTooMany              = "TOO_MANY"
 	CodeTemporarilyExhausted = "BUSY"
 )

@@ -179,6 +179,18 @@ func (who Caller) createKey(tx *kv.Tx, in NewKey, secret string) (Key, error) {
 	if !in.Expires.IsZero() && !in.Expires.After(tx.Now) {
 		return Key{}, Errorf(Invalid, "The key would have expired already")
 	}
+	if !who.operator { // what is not said is inherited
+		maker, _ := who.env.keys().Get(tx, who.key.key())
+		if in.Expires.IsZero() {
+			in.Expires = maker.Expires
+		}
+		if len(in.Allow) == 0 {
+			in.Allow = maker.Allow
+		}
+	}
+	if err := who.bounds(tx, in.Allow, in.Expires); err != nil {
+		return Key{}, err
+	}
 	k := Key{
 		ID: newID[keyKind](tx, who.env), Name: in.Name, Role: in.Role, Scopes: scopes.List(), MadeBy: who.madeBy(),
 		Allow: in.Allow, Expires: in.Expires, Created: tx.Now, Updated: tx.Now,
@@ -227,6 +239,24 @@ func (t *tenant) firstOwner(tx *kv.Tx) bool {
 	w.HadOwner = true
 	workspaces.Put(tx, []byte(t.id), w)
 	return true
+}
+
+// bounds refuses what would be good in more places or for longer than the caller's own key.
+func (who Caller) bounds(tx *kv.Tx, allow []netip.Prefix, expires time.Time) error {
+	if who.operator {
+		return nil
+	}
+	own, _ := who.env.keys().Get(tx, who.key.key())
+	if !own.Expires.IsZero() && (expires.IsZero() || expires.After(own.Expires)) {
+		return Errorf(Forbidden, "This API key expires at %s, and can't manage one that lasts longer", own.Expires.Format(time.RFC3339)).With(CodeWiderKey)
+	}
+	outside := func(p netip.Prefix) bool {
+		return !slices.ContainsFunc(own.Allow, func(o netip.Prefix) bool { return o.Bits() <= p.Bits() && o.Contains(p.Addr()) })
+	}
+	if len(own.Allow) > 0 && (len(allow) == 0 || slices.ContainsFunc(allow, outside)) {
+		return Errorf(Forbidden, "This API key is bound to some networks, and can't manage one that is good in others").With(CodeWiderKey)
+	}
+	return nil
 }
 
 // addSecret makes secret open k.
@@ -305,6 +335,9 @@ func (who Caller) applyKey(tx *kv.Tx, k *Key, change KeyChange) error {
 		k.Name = *change.Name
 	}
 	if change.Allow != nil {
+		if err := who.bounds(tx, *change.Allow, k.Expires); err != nil {
+			return err
+		}
 		k.Allow = *change.Allow
 	}
 	if change.Disabled != nil {
@@ -345,8 +378,11 @@ func (e *Engine) RevokeKey(who Caller, id string) error {
 	return err
 }
 
-// maxOverlap bounds how long a secret that was rotated out goes on.
-const maxOverlap = 90 * day
+// Bounds on the secrets that were rotated out: how long each goes on, and how many there are with the new one.
+const (
+	maxOverlap = 90 * day
+	maxSecrets = 5
+)
 
 // RotateKey gives a key a new secret and returns it. The secrets it had end after overlap, which may
 // be 0. It works in READ_ONLY too.
@@ -359,8 +395,13 @@ func (e *Engine) RotateKey(who Caller, id string, overlap time.Duration) (Key, s
 	}
 	secret := newSecret(who.env.name)
 	k, err := who.changeKey(id, func(tx *kv.Tx, k *Key) error {
-		if !k.Revoked.IsZero() {
+		switch {
+		case !k.Revoked.IsZero():
 			return Errorf(Conflict, "This key was revoked")
+		case who.operator && slices.Contains(k.Scopes, AccessApprove):
+			return Errorf(Forbidden, "This key may approve staff access: only the customer can rotate it; the operator can disable or revoke it and make another")
+		case len(k.Secrets) >= maxSecrets && overlap > 0:
+			return Errorf(Conflict, "A key has at most %d secrets at a time: rotate it without overlap, or wait until one has ended", maxSecrets).With(CodeTooMany)
 		}
 		end := tx.Now.Add(overlap)
 		k.Secrets = slices.DeleteFunc(k.Secrets, func(s KeySecret) bool {
@@ -402,6 +443,9 @@ func (who Caller) changeKey(id string, fn func(tx *kv.Tx, k *Key) error) (Key, e
 		if missing := (scopes &^ who.scopes).List(); len(missing) > 0 && !who.operator {
 			return k, &Error{Kind: Forbidden, Code: CodeInsufficientScope, Scope: missing[0],
 				Msg: "That key has more rights than this one, which lacks the scope " + string(missing[0])}
+		}
+		if err := who.bounds(tx, k.Allow, k.Expires); err != nil {
+			return k, err
 		}
 		if err := fn(tx, &k); err != nil {
 			return k, err

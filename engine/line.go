@@ -344,10 +344,16 @@ func (e *Engine) SetLine(who Caller, id string, change LineChange) (Line, error)
 		if !ok {
 			return l, Errorf(NotFound, "Line not found")
 		}
-		wasSandbox := l.Sandbox()
+		wasSandbox, wasActive := l.Sandbox(), l.Active
+		if change.Transport != nil && !wasSandbox && !who.operator {
+			return l, Errorf(Forbidden, "Only the operator can change a line's transport (tuco line set --transport)").With(CodeTransportNotAllowed)
+		}
 		settings, err := e.applyLine(who, &l, change)
 		if err != nil {
 			return l, err
+		}
+		if wasActive && !l.Active {
+			who.env.emptyReady(tx, l, "Its line was paused.")
 		}
 		if wasSandbox && !l.Sandbox() {
 			if err := who.env.checkPlanLines(tx, l); err != nil {
@@ -378,18 +384,18 @@ func (e *Engine) DeleteLine(who Caller, id string) error {
 		}
 		l.Deleted, l.Active, l.Sealed, l.Updated = true, false, sealed{}, tx.Now
 		who.env.store.lines.Put(tx, l.ID.key(), l)
-		who.env.emptyReady(tx, l)
+		who.env.emptyReady(tx, l, "Its line was deleted.")
 		return l, nil
 	})
 	return err
 }
 
 // emptyReady makes what waits for a line due at once, so that the next release finds it another line.
-func (env *environment) emptyReady(tx *kv.Tx, l Line) {
+func (env *environment) emptyReady(tx *kv.Tx, l Line, reason string) {
 	for key := range env.store.ready.Scan(tx, kv.Prefix(l.ID.key())) {
 		if m, ok := env.store.messages.Get(tx, idOf[messageKind](key).key()); ok {
 			old := m
-			m.wait(tx.Now, "Its line was deleted.")
+			m.wait(tx.Now, reason)
 			env.putMessage(tx, &old, &m)
 		}
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"encoding/binary"
 	"slices"
 	"time"
@@ -104,6 +105,7 @@ type Window struct {
 	Start    string `json:"start,omitzero"`
 	End      string `json:"end,omitzero"`
 	Days     []int  `json:"days,omitzero"`
+	Deferral string `json:"deferral,omitzero"` // when a message goes that was put off; Start if empty
 }
 
 // parse returns the window, and false if there is none.
@@ -147,15 +149,12 @@ func (w Window) deferral(spent quota.Label) time.Time {
 	if err != nil {
 		zone, _ = schedule.LoadZone(deferralZone)
 	}
-	clock, err := schedule.ParseClock(w.Start)
+	clock, err := schedule.ParseClock(cmp.Or(w.Deferral, w.Start))
 	if err != nil {
 		clock, _ = schedule.ParseClock(deferralClock)
 	}
 	return w.opens(schedule.NextAt(spent.End(time.UTC), clock, zone)).UTC()
 }
-
-// person is the address that tells one person from another, for contacts and conversations.
-func (m *Message) person() string { return m.To[0] }
 
 // indexKey is one entry of one index.
 type indexKey struct {
@@ -180,7 +179,9 @@ func (env *environment) indexKeys(m *Message) []indexKey {
 		add(s.messageByBatch, addressKey(m.BatchID))
 	}
 	if m.Status != Cancelled {
-		add(s.messageByAddr, personKey(m.person(), m.Plan.Day != 0, m.unitLine()))
+		for _, addr := range m.To { // any of them may be the one that is reached
+			add(s.messageByAddr, personKey(addr, m.Plan.Day != 0, m.unitLine()))
+		}
 	}
 	if m.Plan.Released {
 		add(s.released, binary.BigEndian.AppendUint32(nil, uint32(m.Plan.Day)))
@@ -224,14 +225,19 @@ func readyKey(line LineID, first bool) []byte {
 	return kv.Key(line.key(), []byte{0})
 }
 
-// newContact tells whether nothing was ever charged for the person.
-func (env *environment) newContact(tx *kv.Tx, person string) bool {
-	return !env.store.messageByAddr.Any(tx, kv.Prefix(personPrefix(person, true)))
+// newContact tells whether nothing was ever charged for one of the addresses: each is a person who may be
+// reached.
+func (env *environment) newContact(tx *kv.Tx, to []string) bool {
+	return slices.ContainsFunc(to, func(addr string) bool {
+		return !env.store.messageByAddr.Any(tx, kv.Prefix(personPrefix(addr, true)))
+	})
 }
 
-// newConversation tells whether the line never had a unit for the person.
-func (env *environment) newConversation(tx *kv.Tx, person string, line LineID) bool {
-	return !env.store.messageByAddr.Any(tx, kv.Prefix(personKey(person, true, line)))
+// newConversation tells whether the line never had a unit for one of the addresses.
+func (env *environment) newConversation(tx *kv.Tx, to []string, line LineID) bool {
+	return slices.ContainsFunc(to, func(addr string) bool {
+		return !env.store.messageByAddr.Any(tx, kv.Prefix(personKey(addr, true, line)))
+	})
 }
 
 // putMessage stores m in place of old, nil for none, with its index entries.

@@ -109,7 +109,7 @@ func (env *environment) lookDue(tx *kv.Tx, id MessageID, turn uint64) (v dueMess
 		return v, errWithdrawn
 	}
 	v.Message, v.to = m, m.To
-	v.newContact = m.Plan.Day == 0 && env.newContact(tx, m.person())
+	v.newContact = m.Plan.Day == 0 && env.newContact(tx, m.To)
 	set := env.lines.Load()
 	own := set.find(m.Line)
 	v.lost = m.Unit.Day != 0 && (own == nil || !own.Active)
@@ -121,7 +121,7 @@ func (env *environment) lookDue(tx *kv.Tx, id MessageID, turn uint64) (v dueMess
 		lines = set.active(m.Channel, turn)
 	}
 	for _, l := range lines {
-		v.lines = append(v.lines, candidate{l, env.newConversation(tx, m.person(), l.ID)})
+		v.lines = append(v.lines, candidate{l, env.newConversation(tx, m.To, l.ID)})
 	}
 	return v, nil
 }
@@ -212,7 +212,7 @@ func (env *environment) released(tx *kv.Tx, d *dueMessage, h *hold, wait *LimitS
 	switch {
 	case wait != nil:
 		until := notBefore(tx.Now.Add(nextLook), wait.ResetsAt)
-		m.wait(until, planSentences[wait.Name]+" Waits until "+until.Format(time.RFC3339)+".")
+		m.wait(until, planSentences[wait.Name]+" It waits until "+until.Format(time.RFC3339)+".")
 	case len(d.lines) == 0 && m.Pinned && env.gone(tx, m.Line):
 		m.Status, m.Place, m.Reason, m.Error = Failed, nowhere, "", "The line that was asked for was deleted."
 	case len(d.lines) == 0:
@@ -346,7 +346,8 @@ func (q Queue) behindFirst(tx *kv.Tx, l Line, id MessageID) bool {
 	if len(m.To) == 0 {
 		return false
 	}
-	for other := range q.env.others(tx, &m, personKey(m.person(), true, l.ID)) {
+	prefix := func(addr string) []byte { return personKey(addr, true, l.ID) }
+	for other := range q.env.others(tx, &m, prefix) {
 		if other.Unit.First {
 			return other.Place == inReady
 		}

@@ -153,9 +153,13 @@ func TestHandOver(t *testing.T) {
 	if jobs, _ := w.next(Production, l.ID, 1); len(jobs) != 0 {
 		t.Error("a paused line sends")
 	}
+	if got := w.get(who, job.Message.ID); got.Status != Queued || got.Reason == "" {
+		t.Errorf("its line was paused: it is %s (%q)", got.Status, got.Reason)
+	}
 	if _, err := w.SetLine(op, l.ID.String(), LineChange{Active: ptr(true)}); err != nil {
 		t.Fatal(err)
 	}
+	w.release(Production)
 	if _, ok := w.deliver(Production, l.ID); !ok {
 		t.Error("it goes when the line is active again")
 	}

@@ -147,16 +147,16 @@ func (env *environment) planRefusal(name string) error {
 	for _, l := range env.planLimits() {
 		if l.Name == name {
 			retry := max(time.Second, l.ResetsAt.Sub(env.engine.opt.Now()))
-			return &Error{Kind: QuotaExceeded, Code: CodePlanLimit, Msg: planSentences[name], Limit: &l, RetryAfter: retry}
+			return &Error{Kind: QuotaExceeded, Code: CodePlanLimit, Msg: planSentences[name] + " Nothing was stored.", Limit: &l, RetryAfter: retry}
 		}
 	}
 	panic("no plan limit is called " + name)
 }
 
 var planSentences = map[string]string{
-	limitDay:      "The plan's messages per day are used up. Nothing was stored.",
-	limitMonth:    "The plan's messages per month are used up. Nothing was stored.",
-	limitContacts: "The plan's new contacts per day are used up. Nothing was stored.",
+	limitDay:      "The plan's messages per day are used up.",
+	limitMonth:    "The plan's messages per month are used up.",
+	limitContacts: "The plan's new contacts per day are used up.",
 }
 
 // accept stores the message with what it took, inside the transaction.

@@ -106,11 +106,15 @@ func (s *send) checkContent() error {
 // dateLayouts are the forms of ISO 8601 that are taken. Without an offset a time is UTC.
 var dateLayouts = []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "2006-01-02T15:04Z07:00", "2006-01-02T15:04", time.DateOnly}
 
-// ParseDate reads an ISO 8601 date.
+// lastYear bounds dates, so that whatever follows one can still be written.
+const lastYear = 9000
+
+// ParseDate reads an ISO 8601 date from 1970 on.
 func ParseDate(s string) (t time.Time, ok bool) {
 	for _, layout := range dateLayouts {
 		if t, err := time.Parse(layout, s); err == nil {
-			return t.UTC(), true
+			t = t.UTC()
+			return t, t.Year() >= 1970 && t.Year() < lastYear
 		}
 	}
 	return t, false
@@ -123,7 +127,7 @@ func (s *send) checkTime() (err error) {
 			return Errorf(Invalid, "Invalid scheduledDate format")
 		}
 	}
-	for _, clock := range []string{s.Window.Start, s.Window.End} {
+	for _, clock := range []string{s.Window.Start, s.Window.End, s.Window.Deferral} {
 		if _, err := schedule.ParseClock(clock); clock != "" && err != nil {
 			return Errorf(Invalid, "Invalid time format. sendWindowStart and sendWindowEnd must be in HH:mm format (e.g., 09:00, 17:00)")
 		}
@@ -233,9 +237,9 @@ func (env *environment) draft(tx *kv.Tx, s *send, turn uint64, when timing) (d d
 		return d, err
 	}
 	for _, l := range lines {
-		d.lines = append(d.lines, candidate{l, env.newConversation(tx, d.to[0], l.ID)})
+		d.lines = append(d.lines, candidate{l, env.newConversation(tx, d.to, l.ID)})
 	}
-	d.newContact = env.newContact(tx, d.to[0])
+	d.newContact = env.newContact(tx, d.to)
 	return d, nil
 }
 

@@ -189,7 +189,7 @@ func TestWhenMessagesGo(t *testing.T) {
 		}
 		return at
 	}
-	window := func(zone, start, end string, days ...int) Window { return Window{zone, start, end, days} }
+	window := func(zone, start, end string, days ...int) Window { return Window{zone, start, end, days, ""} }
 	const charged, free = true, false
 	for _, tt := range []struct { // it is Monday, 12:00 UTC
 		name    string

@@ -121,6 +121,9 @@ func ParsePrefixes(list []string) ([]netip.Prefix, error) {
 		if err != nil || strings.Contains(text, "%") {
 			return nil, engine.Errorf(engine.Invalid, "%q is not a network such as 192.0.2.0/24", text)
 		}
+		if p.Addr().Is4In6() && p.Bits() >= 96 { // callers are compared as the IPv4 addresses that they are
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
 		prefixes = append(prefixes, p.Masked())
 	}
 	return prefixes, nil

@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"cmp"
 	"errors"
 	"net/http"
 	"time"
@@ -80,14 +79,23 @@ func nullable(s string) *string {
 	return &s
 }
 
+// window is when the message may go. A start without an end in the settings is no window: it only says
+// when a message goes that a limit put off.
 func (r *sendRequest) window() engine.Window {
 	w := engine.Window{Timezone: r.Timezone, Start: r.SendWindowStart, End: r.SendWindowEnd, Days: r.AllowedDaysOfWeek}
-	if s := r.Settings; s != nil {
-		w.Timezone, w.Start, w.End = cmp.Or(w.Timezone, s.Timezone), cmp.Or(w.Start, s.SendWindowStart), cmp.Or(w.End, s.SendWindowEnd)
-		if len(w.Days) == 0 {
-			w.Days = s.AllowedDaysOfWeek
-		}
+	s := r.Settings
+	if s == nil {
+		return w
 	}
+	w.Timezone = or(w.Timezone, s.Timezone)
+	if len(w.Days) == 0 {
+		w.Days = s.AllowedDaysOfWeek
+	}
+	if w.Start == "" && w.End == "" && s.SendWindowEnd == "" {
+		w.Deferral = s.SendWindowStart
+		return w
+	}
+	w.Start, w.End = or(w.Start, s.SendWindowStart), or(w.End, s.SendWindowEnd)
 	return w
 }
 
@@ -167,8 +175,8 @@ func newMessageObject(w engine.WorkspaceID, v engine.MessageView) messageObject 
 	} else {
 		o.RecipientEmail = &to
 	}
-	if w := m.Window; w.Timezone != "" || w.Start != "" || w.End != "" || len(w.Days) > 0 {
-		o.Settings = &sendSettings{w.Timezone, w.Start, w.End, w.Days}
+	if w := m.Window; w.Timezone != "" || w.Start != "" || w.End != "" || w.Deferral != "" || len(w.Days) > 0 {
+		o.Settings = &sendSettings{w.Timezone, or(w.Start, w.Deferral), w.End, w.Days}
 	}
 	return o
 }

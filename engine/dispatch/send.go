@@ -149,6 +149,9 @@ func (w *worker) sendOne(job engine.Job) error {
 		return nil
 	case errors.As(err, &temporary):
 		m, stored = w.key.queue.Retry(job.Message.ID, temporary.Detail)
+	case errors.Is(err, transport.ErrUnreachable) && w.transport.Check(w.d.sends) == nil:
+		// The line is there for others: it is this message that it ends at.
+		m, stored = w.key.queue.Retry(job.Message.ID, err.Error())
 	case errors.Is(err, transport.ErrUnknown):
 		m, stored = w.key.queue.Lose(job.Message.ID, err.Error())
 	default: // unreachable, stopping, or the store: provably not sent, and still waiting
