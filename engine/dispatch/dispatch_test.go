@@ -95,6 +95,25 @@ func TestRetries(t *testing.T) {
 			}
 		})
 	}
+	t.Run("one recipient ends the session", func(t *testing.T) {
+		r, s := newRig(t), newMailServer(t)
+		var once sync.Once
+		s.answer(func() (err error) {
+			once.Do(func() { err = notLikeThis() })
+			return err
+		}, nil)
+		r.line(s.url())
+		r.start()
+		m := r.send(engine.SendRequest{})
+		r.expect(engine.Queued)
+		r.send(engine.SendRequest{})
+		r.expect(engine.Sent)
+		if got := r.get(m.ID); got.Attempts != 1 || got.Reason == "" {
+			t.Errorf("the line can be reached, so this was an attempt: %+v", got)
+		}
+		r.pass(time.Minute)
+		r.expect(engine.Sent)
+	})
 	t.Run("one attempt is refused", func(t *testing.T) {
 		r, s := newRig(t), newMailServer(t)
 		s.answer(nil, later)

@@ -376,5 +376,8 @@ func (m *mailSession) Data(r io.Reader) error {
 	return err
 }
 
+// notLikeThis is a refusal that looks as if the line could not log in.
+func notLikeThis() error { return &gosmtp.SMTPError{Code: 530, Message: "not like this"} }
+
 // later is a temporary refusal.
 func later() error { return &gosmtp.SMTPError{Code: 451, Message: "later"} }
