@@ -17,7 +17,7 @@ import (
 // a value is good only under the epoch that it was loaded in, for its own digest, until it expires.
 type keyCache struct {
 	cache *ristretto.Cache[uint64, *principal]
-	uses  sync.Map // digest → *lastUse, until they are written
+	uses  sync.Map // digest → *lastUse
 }
 
 // A principal is what a secret opens.
@@ -178,15 +178,15 @@ func (c *keyCache) use(env *environment, tx *kv.Tx, digest []byte) KeyUse {
 // FlushKeyUse writes the last uses of secrets. It is called now and then: a crash loses the newest.
 func (e *Engine) FlushKeyUse() error {
 	type seen struct {
+		*lastUse
 		digest [32]byte
-		env    *environment
 		use    KeyUse
 	}
 	var all []seen
 	e.keys.uses.Range(func(digest, u any) bool {
 		last := u.(*lastUse)
 		if use, ok := last.read(); ok && !last.env.tenant.deleted.Load() {
-			all = append(all, seen{digest.([32]byte), last.env, use})
+			all = append(all, seen{last, digest.([32]byte), use})
 		}
 		return true
 	})
@@ -201,5 +201,11 @@ func (e *Engine) FlushKeyUse() error {
 		}
 		return struct{}{}, nil
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	for _, s := range all { // used again since: to be written the next time
+		s.at.CompareAndSwap(s.use.LastUsed.UnixMilli(), 0)
+	}
+	return nil
 }
