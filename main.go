@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
-	_ "time/tzdata" // a small image may have no zone files
 )
 
 // version is set by the release build; a build from a checkout says so.

@@ -147,7 +147,7 @@ func (s *server) start() (err error) {
 		return err
 	}
 	s.disp, err = dispatch.Start(s.eng, dispatch.Options{
-		Transport: s.eng.TransportOptions(), Log: log, Observe: httpapi.OutcomeCounter(registry),
+		Log: log, Observe: httpapi.OutcomeCounter(registry),
 	})
 	if err != nil {
 		return err

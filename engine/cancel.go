@@ -40,7 +40,7 @@ func (e *Engine) CancelForLead(who Caller, req CancelRequest) (Cancellation, err
 	if err != nil {
 		return Cancellation{}, err
 	}
-	c, err := writing(who, func(tx *kv.Tx) (Cancellation, error) {
+	c, err := writing(who.env, func(tx *kv.Tx) (Cancellation, error) {
 		id := lead
 		if id.IsZero() {
 			if found, ok := who.env.findLead(tx, addresses); ok {

@@ -171,6 +171,8 @@ type DuplicateLead struct {
 	Existing Lead
 }
 
+const unknownList = "List not found. The specified listId does not exist or is invalid. Omit listId to use the Quick Sends list."
+
 // CreateLeads makes the leads that are not there yet, all or nothing. A lead is there if any of its
 // addresses is one of any lead of the environment.
 func (e *Engine) CreateLeads(who Caller, once *Once, batch LeadBatch) (LeadsSaved, error) {
@@ -183,17 +185,16 @@ func (e *Engine) CreateLeads(who Caller, once *Once, batch LeadBatch) (LeadsSave
 	}
 	var list ListID
 	if batch.List != "" {
-		const unknown = "List not found. The specified listId does not exist or is invalid. Omit listId to use the Quick Sends list."
 		parsed, ok := kv.ParseID(batch.List)
 		if !ok {
-			return LeadsSaved{}, Errorf(NotFound, unknown)
+			return LeadsSaved{}, Errorf(NotFound, unknownList)
 		}
-		if err := who.owns(parsed, unknown); err != nil {
+		if err := who.owns(parsed, unknownList); err != nil {
 			return LeadsSaved{}, err
 		}
 		list = ListID{parsed}
 	}
-	return writing(who, func(tx *kv.Tx) (LeadsSaved, error) {
+	return writing(who.env, func(tx *kv.Tx) (LeadsSaved, error) {
 		if replay, err := who.env.replay(tx, once); replay != nil || err != nil {
 			return LeadsSaved{Replay: replay}, err
 		}
@@ -237,7 +238,7 @@ func (env *environment) saveLeads(tx *kv.Tx, id ListID, leads []Lead) (saved Lea
 	if id.IsZero() {
 		list = env.quickSends(tx)
 	} else if _, ok := env.store.lists.Get(tx, id.key()); !ok {
-		return saved, Errorf(NotFound, "List not found. The specified listId does not exist or is invalid. Omit listId to use the Quick Sends list.")
+		return saved, Errorf(NotFound, unknownList)
 	}
 	saved.List = list.ID
 	for i, l := range leads {
@@ -329,7 +330,7 @@ func (e *Engine) SetLead(who Caller, id string, in LeadInput, countryCode string
 			return Lead{}, err
 		}
 	}
-	return writing(who, func(tx *kv.Tx) (Lead, error) {
+	return writing(who.env, func(tx *kv.Tx) (Lead, error) {
 		old, ok := who.env.store.leads.Get(tx, lead.key())
 		if !ok {
 			return old, Errorf(NotFound, "Lead not found")
@@ -400,7 +401,7 @@ func (e *Engine) DeleteLeads(who Caller, ids []string) (int, error) {
 		deleted int
 		refunds []refund
 	}
-	d, err := writing(who, func(tx *kv.Tx) (d done, err error) {
+	d, err := writing(who.env, func(tx *kv.Tx) (d done, err error) {
 		gone := map[ListID]int64{}
 		for _, id := range own {
 			l, ok := who.env.store.leads.Get(tx, id.key())

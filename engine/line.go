@@ -196,7 +196,7 @@ func (e *Engine) CreateLine(who Caller, channel Channel, change LineChange) (Lin
 // setIdentity gives a new line its number or mailbox.
 func setIdentity(l *Line, change LineChange) (err error) {
 	if change.Phone != nil && *change.Phone != "" {
-		if l.Phone, err = address.Phone(*change.Phone, "+1"); err != nil {
+		if l.Phone, err = address.Phone(*change.Phone, DefaultCountryCode); err != nil {
 			return Errorf(Invalid, "phone: not a valid phone number")
 		}
 	}
@@ -473,7 +473,7 @@ func (e *Engine) SpamMonitor(who Caller) ([]SpamReport, error) {
 
 // changeLine runs fn as a transaction and makes its line the one that the next request sees.
 func (e *Engine) changeLine(who Caller, fn func(tx *kv.Tx) (Line, error)) (Line, error) {
-	l, err := writing(who, fn)
+	l, err := writing(who.env, fn)
 	if err != nil {
 		return l, err
 	}

@@ -56,7 +56,7 @@ func (e *Engine) CreateList(who Caller, once *Once, name, description string) (L
 	if err := checkList(name, description); err != nil {
 		return ListResult{}, err
 	}
-	return writing(who, func(tx *kv.Tx) (ListResult, error) {
+	return writing(who.env, func(tx *kv.Tx) (ListResult, error) {
 		if replay, err := who.env.replay(tx, once); replay != nil || err != nil {
 			return ListResult{Replay: replay}, err
 		}
@@ -121,7 +121,7 @@ func (e *Engine) SetList(who Caller, id string, name, description *string) (List
 	if err != nil {
 		return List{}, err
 	}
-	return writing(who, func(tx *kv.Tx) (List, error) {
+	return writing(who.env, func(tx *kv.Tx) (List, error) {
 		l, ok := who.env.store.lists.Get(tx, list.key())
 		if !ok {
 			return l, Errorf(NotFound, "List not found")
@@ -153,7 +153,7 @@ func (e *Engine) DeleteList(who Caller, id string) error {
 	if err != nil {
 		return err
 	}
-	_, err = writing(who, func(tx *kv.Tx) (struct{}, error) {
+	_, err = writing(who.env, func(tx *kv.Tx) (struct{}, error) {
 		l, ok := who.env.store.lists.Get(tx, list.key())
 		if !ok {
 			return struct{}{}, Errorf(NotFound, "List not found")
@@ -165,15 +165,4 @@ func (e *Engine) DeleteList(who Caller, id string) error {
 		return struct{}{}, nil
 	})
 	return err
-}
-
-// writing runs fn as a transaction that changes the caller's data, unless that is READ_ONLY.
-func writing[T any](who Caller, fn func(tx *kv.Tx) (T, error)) (T, error) {
-	v, err := kv.Update(who.env.engine.db, func(tx *kv.Tx) (v T, err error) {
-		if err := mustWrite(tx, who.env); err != nil {
-			return v, err
-		}
-		return fn(tx)
-	})
-	return v, storageError(err)
 }

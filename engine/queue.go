@@ -157,7 +157,7 @@ func (q Queue) release(id MessageID) error {
 		d.m, d.returned = env.released(tx, &now, h, wait)
 		return d, nil
 	}
-	d, err := spend(h, func() (done, error) { return writing(Caller{env: env}, store) }, func(done) bool { return true })
+	d, err := spend(h, func() (done, error) { return writing(env, store) }, func(done) bool { return true })
 	if errors.Is(err, errWithdrawn) {
 		return nil
 	}
@@ -249,7 +249,7 @@ func (env *environment) hurry() error {
 		if err != nil {
 			return err
 		}
-		_, err = writing(Caller{env: env}, func(tx *kv.Tx) (struct{}, error) {
+		_, err = writing(env, func(tx *kv.Tx) (struct{}, error) {
 			for _, id := range some {
 				if m, _ := env.store.messages.Get(tx, id.key()); m.waitsForPlan(tx.Now) {
 					old := m

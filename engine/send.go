@@ -423,7 +423,7 @@ func (e *Engine) trySend(who Caller, once *Once, s *send, turn uint64) (SendResu
 		result := who.env.accept(tx, who, s, &now.draft, held)
 		return result, who.env.remember(tx, once, result)
 	}
-	result, err := spend(held, func() (SendResult, error) { return writing(who, store) },
+	result, err := spend(held, func() (SendResult, error) { return writing(who.env, store) },
 		func(r SendResult) bool { return r.Replay == nil })
 	if err == nil && result.Replay == nil {
 		e.work.wakeFor(who.env, &result.Message)

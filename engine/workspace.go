@@ -322,6 +322,17 @@ func (e *Engine) ShowWorkspace(who Caller) (Workspace, error) {
 	return w, nil
 }
 
+// writing runs fn as a transaction that changes the environment's data, unless that is READ_ONLY.
+func writing[T any](env *environment, fn func(tx *kv.Tx) (T, error)) (T, error) {
+	v, err := kv.Update(env.engine.db, func(tx *kv.Tx) (v T, err error) {
+		if err := mustWrite(tx, env); err != nil {
+			return v, err
+		}
+		return fn(tx)
+	})
+	return v, storageError(err)
+}
+
 // mustWrite refuses, inside the transaction, while the caller's workspace is READ_ONLY or gone.
 func mustWrite(tx *kv.Tx, env *environment) error {
 	w, ok := workspaces.Get(tx, []byte(env.tenant.id))

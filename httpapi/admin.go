@@ -444,9 +444,9 @@ func (a *AdminServer) addKeyCommands(mux *http.ServeMux) {
 		return successResponse{true}, a.eng.RevokeKey(who, in.ID)
 	})
 	command(a, mux, "key/rotate", func(in RotateInput) (secretResponse, error) {
-		overlap, err := time.ParseDuration(or(in.Overlap, "0"))
+		overlap, err := parseOverlap(in.Overlap)
 		if err != nil {
-			return secretResponse{}, engine.Errorf(engine.Invalid, "overlap must be a duration such as 24h")
+			return secretResponse{}, err
 		}
 		who, err := a.admin.FindOwner(in.ID, "Key not found")
 		if err != nil {

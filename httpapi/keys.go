@@ -180,13 +180,22 @@ type rotateKeyRequest struct {
 
 // rotateKey serves POST /api/keys/{id}/rotate.
 func (s *Server) rotateKey(c *call, req rotateKeyRequest) (reply, error) {
-	overlap, err := time.ParseDuration(or(req.Overlap, "0"))
+	overlap, err := parseOverlap(req.Overlap)
 	if err != nil {
-		return reply{}, engine.Errorf(engine.Invalid, "overlap must be a duration such as 24h")
+		return reply{}, err
 	}
 	k, secret, err := s.eng.RotateKey(c.who, req.ID, overlap)
 	if err != nil {
 		return reply{}, err
 	}
 	return ok(secretResponse{k.ID.String(), secret, newKeyObject(c.who.Environment(), k), secretWarning})
+}
+
+// parseOverlap reads how long an old secret goes on; nothing is not at all.
+func parseOverlap(text string) (time.Duration, error) {
+	overlap, err := time.ParseDuration(or(text, "0"))
+	if err != nil {
+		return 0, engine.Errorf(engine.Invalid, "overlap must be a duration such as 24h")
+	}
+	return overlap, nil
 }

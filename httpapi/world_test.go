@@ -130,7 +130,7 @@ func (w *world) loadDocument() {
 // dispatch runs a real dispatcher until the test ends.
 func (w *world) dispatch() {
 	w.t.Helper()
-	d, err := dispatch.Start(w.eng, dispatch.Options{Transport: w.eng.TransportOptions(), Log: w.srv.log})
+	d, err := dispatch.Start(w.eng, dispatch.Options{Log: w.srv.log})
 	if err != nil {
 		w.t.Fatal(err)
 	}

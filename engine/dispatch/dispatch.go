@@ -19,8 +19,6 @@ import (
 
 // Options run a dispatcher. The zero value works.
 type Options struct {
-	// Transport limits what transports may reach.
-	Transport transport.Options
 	// Log gets one event per outcome.
 	Log zerolog.Logger
 	// Parallel is how many messages a line without gaps sends at a time. 8 if 0.
@@ -139,7 +137,7 @@ func (d *Dispatcher) open(q engine.Queue, l engine.Line) (transport.Transport, e
 	if err != nil {
 		return nil, err
 	}
-	return transport.Open(url, d.opt.Transport)
+	return transport.Open(url, d.eng.TransportOptions())
 }
 
 // wake is told of new work by the engine.
