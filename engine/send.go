@@ -36,7 +36,7 @@ type send struct {
 	line      LineID
 	lead      LeadID
 	scheduled time.Time
-	alternate LeadInput
+	alternate Lead // the request's alternates, normalised
 }
 
 // maxChars bounds a text, by channel.
@@ -158,8 +158,8 @@ func (s *send) checkRecipient(who Caller) (err error) {
 	if s.Name != "" && checkName(s.Name) != nil {
 		return Errorf(Invalid, "recipientName must be at most %d bytes without control characters", maxNameBytes)
 	}
-	s.alternate = LeadInput{AltPhones: s.AltPhones, AltEmails: s.AltEmails}
-	if err := s.alternate.applyAddresses(new(Lead), DefaultCountryCode); err != nil {
+	alternates := LeadInput{AltPhones: s.AltPhones, AltEmails: s.AltEmails}
+	if err := alternates.applyAddresses(&s.alternate, DefaultCountryCode); err != nil {
 		return err
 	}
 	if s.Line != "" {
@@ -261,7 +261,15 @@ func (env *environment) resolveLead(tx *kv.Tx, s *send, d *draft) error {
 		first, last, _ := strings.Cut(strings.TrimSpace(s.Name), " ")
 		d.lead = Lead{FirstName: first, LastName: strings.TrimSpace(last), Phone: s.Phone, Email: s.Email, Source: "api", Owner: s.Owner, CRM: s.CRM}
 	}
-	return s.alternate.applyAddresses(&d.lead, DefaultCountryCode)
+	for i := range 3 {
+		if s.AltPhones[i] != nil {
+			d.lead.AltPhones[i] = s.alternate.AltPhones[i]
+		}
+		if s.AltEmails[i] != nil {
+			d.lead.AltEmails[i] = s.alternate.AltEmails[i]
+		}
+	}
+	return nil
 }
 
 // addresses are those to try, in the documented order. A recipient in the request stands in for the lead's own.
