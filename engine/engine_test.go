@@ -143,18 +143,18 @@ func (w *world) reopen() {
 	w.open()
 }
 
-// crash opens the engine again with the database file as it is, without closing it first.
+// crash opens the engine again with the database and its redo log as they are, without closing it first.
 func (w *world) crash() {
 	w.t.Helper()
-	path := filepath.Join(w.opt.Dir, DatabaseName)
-	data, err := os.ReadFile(path)
-	if err != nil {
+	dir := w.t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(w.opt.Dir)); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Join(dir, DatabaseName), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
 	w.close()
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		w.t.Fatal(err)
-	}
+	w.opt.Dir = dir
 	w.open()
 }
 

@@ -2,12 +2,13 @@ package engine
 
 import (
 	"os"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
 
-// breakDisk lets every further write to the database fail.
+// breakDisk lets every further write to the redo log fail.
 func (w *world) breakDisk() {
 	w.t.Helper()
 	null, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -25,7 +26,7 @@ func (w *world) breakDisk() {
 		for _, digit := range entry.Name() {
 			fd = fd*10 + int(digit-'0')
 		}
-		if path, err := os.Readlink("/proc/self/fd/" + entry.Name()); err == nil && path == w.db.Path() {
+		if path, err := os.Readlink("/proc/self/fd/" + entry.Name()); err == nil && strings.HasPrefix(path, w.db.Path()+"-redo/") {
 			if err := unix.Dup3(null, fd, unix.O_CLOEXEC); err != nil {
 				w.t.Fatal(err)
 			}
@@ -33,7 +34,7 @@ func (w *world) breakDisk() {
 		}
 	}
 	if broken == 0 {
-		w.t.Fatal("the database file is not open")
+		w.t.Fatal("the redo log is not open")
 	}
 }
 

@@ -6,7 +6,8 @@ import (
 	"iter"
 )
 
-// A Path names a bucket: the names of the buckets around it and its own, joined by "/".
+// A Path names a bucket: the names of the buckets around it and its own, joined by "/". A bucket holds
+// either records or other buckets.
 type Path string
 
 // Join returns the path of the bucket called name inside p.
@@ -39,7 +40,7 @@ func (b Bucket[T]) Put(tx *Tx, key []byte, v T) {
 		tx.fail(fmt.Errorf("encoding a record of bucket %q: %w", b.Path, err))
 		return
 	}
-	tx.put(b.Path, key, seal(key, b.Codec.Version, data))
+	tx.put(b.Path, key, b.Codec.Version, data)
 }
 
 // Delete removes the record at key, if there is one.
@@ -76,7 +77,7 @@ func (b Bucket[T]) decode(tx *Tx, key, value []byte) (v T, ok bool) {
 type Index struct{ Path Path }
 
 // Put adds key.
-func (x Index) Put(tx *Tx, key []byte) { tx.put(x.Path, key, seal(key, 0, nil)) }
+func (x Index) Put(tx *Tx, key []byte) { tx.put(x.Path, key, 0, nil) }
 
 // Delete removes key, if it is there.
 func (x Index) Delete(tx *Tx, key []byte) { tx.delete(x.Path, key) }
@@ -97,10 +98,12 @@ func (x Index) Scan(tx *Tx, r Range) iter.Seq[[]byte] {
 
 // Any tells whether there is a key in r.
 func (x Index) Any(tx *Tx, r Range) bool {
-	for range x.Scan(tx, r) {
-		return true
+	pairs := tx.read(x.Path, r, 1)
+	if len(pairs) == 0 {
+		return false
 	}
-	return false
+	_, _, ok := tx.unseal(x.Path, pairs[0].key, pairs[0].value)
+	return ok
 }
 
 // A Range is the keys from From (inclusive; nil is the first) to To (exclusive; nil is past the last).

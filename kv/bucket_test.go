@@ -234,18 +234,29 @@ func TestIndexKeepsKeys(t *testing.T) {
 	})
 }
 
-func TestBucketsInsideABucketAreNoRecords(t *testing.T) {
-	db := newTest(t)
-	outer, inner := bucketAt("outer"), bucketAt("outer/m")
-	do(t, db, func(tx *Tx) {
-		outer.Put(tx, []byte("a"), note{})
-		outer.Put(tx, []byte("z"), note{})
-		inner.Put(tx, []byte("k"), note{})
-	})
-	look(t, db, func(tx *Tx) bool {
-		equal(t, "keys", keysOf(tx, "outer", Range{}), []string{"a", "z"})
-		equal(t, "keys, descending", keysOf(tx, "outer", Range{Down: true}), []string{"z", "a"})
-		equal(t, "Has(bucket)", outer.Has(tx, []byte("m")), false)
-		return true
-	})
+// Whatever comes first, in whichever transaction, and wherever it lies: memory or file.
+func TestABucketHoldsRecordsOrBuckets(t *testing.T) {
+	k := []byte("k")
+	for _, paths := range [][2]Path{{"outer", "outer/m"}, {"outer", "outer/m/deep"}, {"outer/m", "outer"}, {"outer/m/deep", "outer"}} {
+		first, second := bucketAt(paths[0]), bucketAt(paths[1])
+		for _, settled := range []bool{false, true} {
+			db := newTest(t)
+			do(t, db, func(tx *Tx) { first.Put(tx, k, note{}) })
+			if settled {
+				settle(t, db)
+			}
+			if err := try(db, func(tx *Tx) error { second.Put(tx, k, note{}); return nil }); err == nil {
+				t.Errorf("a record in %q after one in %q was taken", paths[1], paths[0])
+			}
+			do(t, db, func(tx *Tx) {
+				tx.Drop("outer")
+				second.Put(tx, k, note{})
+			})
+			equal(t, "what came after the drop", all(t, db, second), map[string]note{"k": {}})
+		}
+		db := newTest(t)
+		if err := try(db, func(tx *Tx) error { first.Put(tx, k, note{}); second.Put(tx, k, note{}); return nil }); err == nil {
+			t.Errorf("records in %q and %q were taken", paths[0], paths[1])
+		}
+	}
 }

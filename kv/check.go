@@ -7,9 +7,13 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// Check reads the whole file and reports up to 100 faults: in the structure of its pages, and
-// records whose checksum is wrong. Reads go on meanwhile; writes wait until it has ended.
+// Check moves everything into the file, reads all of that and reports up to 100 faults: in the structure
+// of its pages, and records whose checksum is wrong. Reads go on meanwhile, and writes as long as they
+// fit into memory.
 func (db *DB) Check() (faults []string, err error) {
+	if err := db.settle(); err != nil {
+		return nil, err
+	}
 	b, err := db.bolt.Begin(true) // bbolt's own check can't stand a writer beside it
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrStopped, err)

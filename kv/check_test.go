@@ -25,7 +25,9 @@ func storedValues(t *testing.T, db *DB) (values []stored) {
 			if value == nil {
 				return walk(path.Join(string(key)), b.Bucket(key))
 			}
-			values = append(values, stored{path, bytes.Clone(key), bytes.Clone(value)})
+			if path != marks.Path { // is written anew by each opening
+				values = append(values, stored{path, bytes.Clone(key), bytes.Clone(value)})
+			}
 			return nil
 		})
 	}

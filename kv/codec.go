@@ -40,15 +40,20 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func checksum(key []byte, version byte, data []byte) uint32 {
 	sum := crc32.Update(0, castagnoli, key)
-	sum = crc32.Update(sum, castagnoli, []byte{version})
+	one := [1]byte{version}
+	sum = crc32.Update(sum, castagnoli, one[:])
 	return crc32.Update(sum, castagnoli, data)
 }
 
 func seal(key []byte, version byte, data []byte) []byte {
-	value := make([]byte, valueHeader, valueHeader+len(data))
-	value[0] = version
-	binary.BigEndian.PutUint32(value[1:], checksum(key, version, data))
-	return append(value, data...)
+	return appendSealed(make([]byte, 0, valueHeader+len(data)), key, version, data)
+}
+
+// appendSealed appends the stored value to to.
+func appendSealed(to, key []byte, version byte, data []byte) []byte {
+	to = append(to, version)
+	to = binary.BigEndian.AppendUint32(to, checksum(key, version, data))
+	return append(to, data...)
 }
 
 // unseal checks value and returns its version and data, which still lie in value's memory.

@@ -41,13 +41,16 @@ func initialise(path string, opt Options) error {
 	if err != nil {
 		return err
 	}
-	db := &DB{bolt: b, opt: opt}
 	err = b.Update(func(tx *bolt.Tx) error {
-		t := &Tx{Now: opt.Now().UTC(), db: db, store: newBoltStore(tx), writable: true, own: newChangeSet()}
-		if err := t.run(func(t *Tx) error { return writeHeader(t, opt.Schema) }); err != nil {
+		inner, err := newBoltStore(tx).create(headers.Path)
+		if err != nil {
 			return err
 		}
-		return t.store.apply(t.own)
+		data, err := headers.Codec.Encode(header{program, opt.Schema, opt.Now().UTC()})
+		if err != nil {
+			return err
+		}
+		return inner.Put(headerKey, seal(headerKey, headers.Codec.Version, data))
 	})
 	if err = errors.Join(err, b.Close()); err != nil {
 		return err

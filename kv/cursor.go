@@ -3,13 +3,12 @@ package kv
 import (
 	"bytes"
 
-	"github.com/tidwall/btree"
 	bolt "go.etcd.io/bbolt"
 )
 
 type pair struct {
 	key   []byte
-	value []byte // lies in the file's memory, which stands still while the function runs
+	value []byte // lies in memory that stands still while the function runs
 }
 
 // A cursor walks a range in its direction. A nil key is the end.
@@ -18,29 +17,31 @@ type cursor interface {
 	next() pair
 }
 
-type empty struct{}
-
-func (empty) first() pair { return pair{} }
-func (empty) next() pair  { return pair{} }
-
-// merge walks both cursors; where both have a key, over wins. A pair with a nil value is left out.
-func merge(over, under cursor, down bool, n int) []pair {
+// merge walks all cursors at once; where several have a key, the first of them wins. A pair with a nil
+// value is left out.
+func merge(all []cursor, down bool, n int) []pair {
+	heads := make([]pair, len(all))
+	for i, c := range all {
+		heads[i] = c.first()
+	}
 	pairs := make([]pair, 0, n)
-	o, u := over.first(), under.first()
-	for len(pairs) < n && (o.key != nil || u.key != nil) {
-		order := compare(o.key, u.key, down)
-		p := u
-		if order <= 0 {
-			p = o
+	for len(pairs) < n {
+		best := pair{}
+		for _, p := range heads {
+			if compare(p.key, best.key, down) < 0 {
+				best = p
+			}
 		}
-		if p.value != nil {
-			pairs = append(pairs, pair{bytes.Clone(p.key), p.value})
+		if best.key == nil {
+			break
 		}
-		if order <= 0 {
-			o = over.next()
+		for i, c := range all {
+			if bytes.Equal(heads[i].key, best.key) {
+				heads[i] = c.next()
+			}
 		}
-		if order >= 0 {
-			u = under.next()
+		if best.value != nil {
+			pairs = append(pairs, pair{bytes.Clone(best.key), best.value})
 		}
 	}
 	return pairs
@@ -94,37 +95,4 @@ func (c *boltCursor) at(key, value []byte) pair {
 		return pair{}
 	}
 	return pair{key, value}
-}
-
-type changeCursor struct {
-	it btree.MapIter[string, []byte]
-	r  Range
-}
-
-func (c *changeCursor) first() pair {
-	switch {
-	case !c.r.Down:
-		return c.at(c.it.Seek(string(c.r.From)))
-	case c.r.To == nil, !c.it.Seek(string(c.r.To)):
-		return c.at(c.it.Last())
-	}
-	return c.at(c.it.Prev())
-}
-
-func (c *changeCursor) next() pair {
-	if c.r.Down {
-		return c.at(c.it.Prev())
-	}
-	return c.at(c.it.Next())
-}
-
-func (c *changeCursor) at(ok bool) pair {
-	if !ok {
-		return pair{}
-	}
-	key := []byte(c.it.Key())
-	if !c.r.holds(key) {
-		return pair{}
-	}
-	return pair{key, c.it.Value()}
 }

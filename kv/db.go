@@ -1,8 +1,10 @@
 package kv
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -18,11 +20,18 @@ type Options struct {
 	// Now reads the clock. time.Now if nil.
 	Now func() time.Time
 	// MaxSize is the largest size of the file in bytes, some megabytes at least. It grows by one at a
-	// time, so that the last one holds no data. 0 is no limit.
+	// time, so that the last one holds no data. The redo log is not counted. 0 is no limit.
 	MaxSize int64
 	// Reserve is how many bytes of the disk, and of MaxSize, only [UpdateCritical] may use. It should
-	// be several times what one group of transactions rewrites: a full disk is an unknown outcome.
+	// be several times what one group of transactions rewrites.
 	Reserve int64
+	// Overlay bounds the memory, in bytes, of changes that are durable in the redo log but not in the file
+	// yet. The log is bounded by about the same. When it is reached, writers wait. 128 MiB if 0.
+	Overlay int64
+	// ApplyAfter is how long changes may wait for more before they are moved into the file. 10 s if 0.
+	ApplyAfter time.Duration
+	// KeepLog is how many bytes of the redo log are kept for [DB.Changes] although the file holds them.
+	KeepLog int64
 	// Schema is the version of what the caller stores. A file of an older one is migrated.
 	Schema int
 	// Migrations[i] brings a file from version i+1 to i+2. Each runs in a transaction of its own.
@@ -31,16 +40,35 @@ type Options struct {
 	AllowNetworkFS bool
 }
 
+const (
+	defaultOverlay    = 128 << 20
+	defaultApplyAfter = 10 * time.Second
+)
+
 // A DB is an open database. Its methods may be called by several goroutines.
 type DB struct {
 	bolt     *bolt.DB
 	file     *os.File // bbolt's
+	log      *redo
+	disk     disk // the log's
 	opt      Options
 	path     string
 	ids      ids
 	requests chan *request
-	done     chan struct{} // closed when the writer has ended
+	freezing chan chan struct{} // asks the writer to freeze its table
+	done     chan struct{}      // closed when the writer has ended
 	stats    stats
+	recovery Recovery
+
+	state   atomic.Pointer[state]
+	visible atomic.Uint64         // the number of the last durable transaction
+	stuck   atomic.Pointer[error] // why the applier can't go on, for now
+
+	changing    sync.Mutex // guards changes of state, and stopping
+	changed     *sync.Cond
+	stopping    bool
+	stopApplier chan struct{}
+	applierDone chan struct{}
 
 	closing sync.RWMutex // held for reading while a request is being queued
 	closed  bool
@@ -51,16 +79,28 @@ type DB struct {
 	failed  chan struct{}         // closed when failure is set
 }
 
+// A Recovery is what an opening found in the redo log.
+type Recovery struct {
+	Transactions int64         // that were not in the file yet
+	Bytes        int64         // of the log that were read
+	Took         time.Duration // the whole opening
+}
+
 // Open opens the database at path, and makes it if there is none: durably, or not at all.
 //
 // Errors: [ErrLocked], [ErrDamaged], [ErrForeign], [ErrNewer], [ErrNetworkFS].
 func Open(path string, opt Options) (*DB, error) {
+	return open(path, opt, osDisk{})
+}
+
+func open(path string, opt Options, d disk) (*DB, error) {
+	began := time.Now()
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	if opt.Schema == 0 {
-		opt.Schema = 1
-	}
+	opt.Schema = cmp.Or(opt.Schema, 1)
+	opt.Overlay = cmp.Or(opt.Overlay, defaultOverlay)
+	opt.ApplyAfter = cmp.Or(opt.ApplyAfter, defaultApplyAfter)
 	if err := checkFileSystem(filepath.Dir(path), opt.AllowNetworkFS); err != nil {
 		return nil, err
 	}
@@ -72,59 +112,140 @@ func Open(path string, opt Options) (*DB, error) {
 		return nil, fmt.Errorf("opening %q: %w", path, err)
 	}
 	db := &DB{
-		bolt: b, file: file, opt: opt, path: path,
-		commitBolt: (*bolt.Tx).Commit,
-		requests:   make(chan *request, maxGroup),
-		done:       make(chan struct{}),
-		failed:     make(chan struct{}),
+		bolt: b, file: file, disk: d, opt: opt, path: path,
+		commitBolt:  (*bolt.Tx).Commit,
+		requests:    make(chan *request, maxGroup),
+		freezing:    make(chan chan struct{}),
+		done:        make(chan struct{}),
+		failed:      make(chan struct{}),
+		stopApplier: make(chan struct{}),
+		applierDone: make(chan struct{}),
+	}
+	db.changed = sync.NewCond(&db.changing)
+	db.state.Store(&state{active: newTable(0)})
+	if err := db.prepare(); err != nil {
+		if db.log != nil {
+			db.log.close()
+		}
+		b.Close()
+		return nil, fmt.Errorf("opening %q: %w", path, err)
 	}
 	go db.write()
-	if err := db.prepare(); err != nil {
+	go db.applyAll()
+	if err := db.migrate(); err != nil {
 		db.abandon()
 		return nil, fmt.Errorf("opening %q: %w", path, err)
 	}
+	db.recovery.Took = time.Since(began)
 	return db, nil
 }
 
-// prepare makes sure that what is in the file is on the disk, is ours, and is of this version.
+// prepare makes sure that what is in the file is on the disk, is ours, and is of this version, and reads
+// what the log has beyond it.
 func (db *DB) prepare() error {
 	if err := syncFile(db.path); err != nil {
 		return err
 	}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // the header may be what is damaged
-	db.bolt.MaxSize, db.bolt.AllocSize = int(db.opt.MaxSize), growBytes
-	return db.migrate()
+	db.bolt.AllocSize = growBytes
+	if _, err := View(db, db.schema); err != nil {
+		return err
+	}
+	return db.openLog()
+}
+
+// openLog recovers the log if the file was not closed, else begins a new one.
+func (db *DB) openLog() error {
+	m, err := View(db, func(tx *Tx) (mark, error) {
+		m, _ := marks.Get(tx, markKey)
+		return m, nil
+	})
+	if err != nil {
+		return err
+	}
+	if m.Log == 0 { // made before there was a log
+		m.Log = rand.Uint64() | 1
+	}
+	db.log = newRedo(db.disk, db.path, m.Log)
+	if m.Open {
+		return db.log.recover(m.Applied, db.reapply)
+	}
+	if err := db.log.clear(m.Applied, db.opt.KeepLog > 0); err != nil {
+		return err
+	}
+	if err := db.log.begin(m.Applied); err != nil {
+		return fmt.Errorf("beginning the redo log: %w", err)
+	}
+	// The log is there before the file says so.
+	return db.writePart(func(s *boltStore) error { return putMark(s, mark{m.Log, m.Applied, true}) })
+}
+
+// reapply brings a group's transactions back from the log into memory. What exceeds its bounds is moved
+// into the file at once.
+func (db *DB) reapply(group []changeSet, end Position) error {
+	t, seq := db.state.Load().active, db.visible.Load()
+	for i := range group {
+		seq, _ = t.insert(&group[i], seq)
+		db.recovery.Bytes += group[i].bytes
+	}
+	db.recovery.Transactions += int64(len(group))
+	db.visible.Store(seq)
+	t.end = end
+	if t.size.Load() < db.opt.Overlay/2 {
+		return nil
+	}
+	db.freeze()
+	if s := db.state.Load(); len(s.frozen) > 1 {
+		return db.applyTable(s.frozen[1])
+	}
+	return nil
 }
 
 // Path returns the file's path.
 func (db *DB) Path() string { return db.path }
 
+// Recovery tells what the opening found in the redo log.
+func (db *DB) Recovery() Recovery { return db.recovery }
+
 // Failed is closed when the database takes no more writes because a commit's outcome is not known.
 // The process should then end: opening the file again tells what is in it.
 func (db *DB) Failed() <-chan struct{} { return db.failed }
 
-// Close waits for the writes that were begun and closes the file. Later writes end in [ErrStopped].
+// Close waits for the writes that were begun, moves everything into the file, so that there is no log any
+// more, and closes it. Later writes end in [ErrStopped].
 func (db *DB) Close() error {
 	if !db.stop() {
 		return nil
 	}
-	if db.failure.Load() != nil {
-		return db.bolt.Close() // the next opening recovers; this process writes nothing more
-	}
 	err := db.saveIDs()
-	if errors.Is(err, ErrNoRoom) {
-		return db.bolt.Close() // as after a crash: the next opening reads the whole file
-	}
 	if err == nil {
-		db.bolt.NoFreelistSync = false // so that the next opening need not read the whole file
-		db.bolt.MaxSize = 0
-		err = db.bolt.Update(func(*bolt.Tx) error { return nil })
+		err = db.writerSettles()
 	}
-	return errors.Join(err, db.bolt.Close())
+	db.endApplier()
+	switch {
+	case db.failure.Load() != nil:
+		err = nil // the next opening recovers; this process writes nothing more
+	case errors.Is(err, ErrNoRoom), diskFull(err):
+		err = nil // as after a crash: the log keeps what is not in the file
+	case err == nil:
+		err = db.endLog()
+	}
+	return errors.Join(err, db.log.close(), db.bolt.Close())
+}
+
+// endLog says in the file that it needs no log, and removes that.
+func (db *DB) endLog() error {
+	m := mark{db.log.id, db.log.at, false}
+	if err := db.writePart(func(s *boltStore) error { return putMark(s, m) }); err != nil {
+		return err
+	}
+	return db.log.end(db.opt.KeepLog)
 }
 
 func (db *DB) abandon() {
 	db.stop()
+	db.endApplier()
+	db.log.close()
 	db.bolt.Close()
 }
 
@@ -140,4 +261,16 @@ func (db *DB) stop() bool {
 	db.closing.Unlock()
 	<-db.done
 	return true
+}
+
+// endApplier ends the applier once it has moved the table that it is at.
+func (db *DB) endApplier() {
+	db.changing.Lock()
+	if !db.stopping {
+		db.stopping = true
+		close(db.stopApplier)
+		db.changed.Broadcast()
+	}
+	db.changing.Unlock()
+	<-db.applierDone
 }

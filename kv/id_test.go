@@ -204,17 +204,17 @@ func TestLeaseIsDurableBeforeItsIDs(t *testing.T) {
 }
 
 func TestIDsAfterAnUnknownOutcome(t *testing.T) {
-	for name, fails := range failingCommits {
+	for _, name := range failingSteps {
 		i := newIDTest(t)
-		db := openTest(t, tempPath(t), i.options())
+		db, d := openFailing(t, tempPath(t), i.options())
 		i.next(db, tagA)
 		i.time.move(2 * time.Minute)
-		db.commitBolt = fails
+		d.fail(name)
 		err := try(db, func(tx *Tx) error { i.check(tagA, tx.NewID(tagA)); return nil })
 		if !errors.Is(err, ErrUnknown) {
 			t.Errorf("%s: Update = %v, want %v", name, err, ErrUnknown)
 		}
-		if name == "not written" {
+		if name != onSync {
 			i.last = map[Tag]ID{} // it was never there, so its number may come again
 		}
 		db = openTest(t, crash(t, db), i.options())

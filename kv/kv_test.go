@@ -89,12 +89,24 @@ func closeTest(t testing.TB, db *DB) {
 	}
 }
 
-// crash returns the path of a copy of the file as it is now, and forgets db: as if the process had died.
+// crash returns the path of a copy of the file and its log as they are now, and forgets db: as if the
+// process had died.
 func crash(t testing.TB, db *DB) string {
 	t.Helper()
 	path := copyFile(t, db.Path())
+	if err := os.CopyFS(path+"-redo", os.DirFS(db.Path()+"-redo")); err != nil {
+		t.Fatal(err)
+	}
 	db.abandon()
 	return path
+}
+
+// settle moves everything into the file.
+func settle(t testing.TB, db *DB) {
+	t.Helper()
+	if err := db.settle(); err != nil {
+		t.Fatalf("settle() = %v", err)
+	}
 }
 
 func copyFile(t testing.TB, path string) string {

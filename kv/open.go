@@ -61,7 +61,6 @@ func openMapped(path string, mapped int) (b *bolt.DB, file *os.File, err error) 
 func boltOptions(mapped int) *bolt.Options {
 	return &bolt.Options{
 		FreelistType:    bolt.FreelistMapType,
-		NoFreelistSync:  true, // Close writes the list; after a crash the opening rebuilds it
 		InitialMmapSize: mapped,
 		PageSize:        pageBytes,
 		NoSync:          noSync,

@@ -106,7 +106,8 @@ type sample struct {
 	pages   int
 }
 
-// samples are one file that was closed and one whose process died, with free pages in both.
+// samples are a file that was closed, and one of a version without a redo log whose process died, so that
+// it has no list of its free pages. There are some in both.
 func samples(t testing.TB) []sample {
 	t.Helper()
 	db, err := Open(tempPath(t), Options{})
@@ -143,11 +144,25 @@ func samples(t testing.TB) []sample {
 		}
 		return sample{name, data[:m.pages*pageBytes], content, int(m.pages)} // behind them it is empty
 	}
-	died := read("a file whose process died", copyFile(t, db.Path()))
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return []sample{died, read("a closed file", path)}
+	return []sample{read("a file without a list", withoutLog(t, path)), read("a closed file", path)}
+}
+
+// withoutLog returns the path of a copy as the version without a redo log left it when its process died.
+func withoutLog(t testing.TB, path string) string {
+	t.Helper()
+	path = copyFile(t, path)
+	b, err := bolt.Open(path, 0o600, &bolt.Options{NoFreelistSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = b.Update(func(tx *bolt.Tx) error { return tx.Bucket([]byte("kv")).DeleteBucket([]byte("redo")) })
+	if err := errors.Join(err, b.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // tryOpen opens a file with these bytes, and reports whether it opened. If then Check finds nothing
@@ -157,6 +172,7 @@ func (s sample) tryOpen(t testing.TB, path string, data []byte, mustFind bool, w
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	defer os.RemoveAll(path + "-redo")
 	db, err := Open(path, Options{})
 	if err != nil {
 		if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrForeign) {

@@ -13,38 +13,49 @@ type Room struct {
 	MaxSize int64 // 0 is no limit
 	Free    int64 // bytes free on the disk
 	Reserve int64 // of both, kept for critical transactions
+	Pending int64 // bytes that are in the redo log but not in the file yet
 }
 
-// Low tells whether only critical transactions are still taken.
-func (r Room) Low() bool { return r.left() < r.Reserve }
+// Low tells whether only critical transactions are still taken, and perhaps very small ones.
+func (r Room) Low() bool { return r.Reserve > 0 && r.left() < r.Reserve+2*small }
+
+// small is how many bytes a transaction puts that is told from others by [Room.Low].
+const small = 16 << 10
 
 // floor is what even critical transactions leave: enough for one more commit of ordinary size.
 const floor = 1 << 20
 
+// gaps bounds how much of a file's largest size is kept for free pages that are too few in a row.
+const gaps = 16 << 20
+
 func (r Room) left() int64 {
-	// Pages that are free inside the file are not counted as used, so they are room too.
-	if r.MaxSize > 0 {
-		return min(r.Free, r.MaxSize-growBytes-r.Used)
+	left := r.Free
+	if r.MaxSize > 0 { // pages that are free inside the file are not counted as used, so they are room too
+		left = min(left, r.MaxSize-growBytes-r.Used)
 	}
-	return r.Free
+	return left - 2*r.Pending
 }
 
 // allows tells whether changes that put so many bytes may be written. In a page that was split they
-// take up to twice their size. What they rewrite of other pages is left to reserve and floor.
+// take up to twice their size. What they rewrite of other pages is left to reserve and floor, and what
+// only deletes to the log.
 func (r Room) allows(critical bool, bytes int64) error {
 	keep := r.Reserve
 	if critical {
 		keep = min(floor, r.Reserve)
 	}
-	if keep == 0 || r.left()-2*bytes >= keep {
+	if r.MaxSize > 0 { // large records leave gaps between them
+		keep = max(keep, floor, min(r.MaxSize/8, gaps))
+	}
+	if keep == 0 || critical && bytes == 0 || r.left()-2*bytes >= keep {
 		return nil
 	}
-	return fmt.Errorf("%w: %d bytes left, %d of them in reserve", ErrNoRoom, r.left(), r.Reserve)
+	return fmt.Errorf("%w: %d bytes left, %d of them in reserve", ErrNoRoom, max(0, r.left()), r.Reserve)
 }
 
 // Room measures how much space is left.
 func (db *DB) Room() Room {
-	room := Room{MaxSize: db.opt.MaxSize, Reserve: db.opt.Reserve, Free: 1<<63 - 1}
+	room := Room{MaxSize: db.opt.MaxSize, Reserve: db.opt.Reserve, Free: 1<<62 - 1, Pending: db.pending()}
 	var fs unix.Statfs_t
 	if err := unix.Statfs(filepath.Dir(db.path), &fs); err == nil {
 		room.Free = int64(fs.Bavail) * fs.Frsize

@@ -82,7 +82,7 @@ func TestFileKeepsToItsLargestSize(t *testing.T) {
 			if err := try(db, deleteNotes(0, n/2)); err != nil {
 				t.Errorf("the deletion of half the records ended in %v", err)
 			}
-			if again := fill(t, db, try, n, tt.record); again < n/3 {
+			if again := fill(t, db, try, n, tt.record); again < n/4 {
 				t.Errorf("after half of %d records were deleted, %d fit, want more", n, again)
 			}
 			if size := fileSize(t, path); size > tt.max {
@@ -218,7 +218,8 @@ func TestFullDisk(t *testing.T) {
 	put(t, db, "there is room again", "k")
 }
 
-// A disk that fills up from elsewhere is an unknown outcome; what was acknowledged stays.
+// A disk that fills up from elsewhere refuses what comes; what was acknowledged stays, and when there is
+// room again all goes on.
 func TestDiskFilledByOthers(t *testing.T) {
 	dir := smallDisk(t)
 	path := filepath.Join(dir, "db")
@@ -226,17 +227,48 @@ func TestDiskFilledByOthers(t *testing.T) {
 	put(t, db, "old", "k")
 	ballast := filepath.Join(dir, "ballast")
 	_ = os.WriteFile(ballast, make([]byte, 32<<20), 0o600)
-	err := try(db, func(tx *Tx) error { notes.Put(tx, []byte("big"), note{Text: long(8 << 20)}); return nil })
-	if !errors.Is(err, ErrUnknown) {
-		t.Errorf("a write to the full disk ended in %v, want %v", err, ErrUnknown)
+	for range 3 {
+		err := try(db, func(tx *Tx) error { notes.Put(tx, []byte("big"), note{Text: long(1 << 20)}); return nil })
+		if !errors.Is(err, ErrNoRoom) {
+			t.Errorf("a write to the full disk ended in %v, want %v", err, ErrNoRoom)
+		}
 	}
-	_ = db.Close()
+	equal(t, "records on the full disk", all(t, db, notes), map[string]note{"k": {Text: "old"}})
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
-	db = openTest(t, path, Options{})
-	equal(t, "records", all(t, db, notes), map[string]note{"k": {Text: "old"}})
 	put(t, db, "works", "k")
+	closeTest(t, db)
+	db = openTest(t, path, Options{})
+	equal(t, "records", all(t, db, notes), map[string]note{"k": {Text: "works"}})
+}
+
+// The file can't grow any more when what was acknowledged is to be moved into it: it stays in the log
+// until there is room.
+func TestDiskFullForTheApplier(t *testing.T) {
+	dir := smallDisk(t)
+	path := filepath.Join(dir, "db")
+	db := openTest(t, path, Options{})
+	want := map[string]note{}
+	for i := range 4 {
+		want[string(number(i))] = note{Text: long(2 << 20)}
+		do(t, db, func(tx *Tx) { notes.Put(tx, number(i), note{Text: long(2 << 20)}) })
+	}
+	ballast := filepath.Join(dir, "ballast")
+	_ = os.WriteFile(ballast, make([]byte, 32<<20), 0o600)
+	if err := db.settle(); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("settle() on the full disk = %v, want %v", err, unix.ENOSPC)
+	}
+	equal(t, "records on the full disk", all(t, db, notes), want)
+	closeTest(t, db) // as after a crash
+	db = openTest(t, path, Options{})
+	equal(t, "records, opened again on the full disk", all(t, db, notes), want)
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	put(t, db, "works", "k")
+	want["k"] = note{Text: "works"}
+	equal(t, "records", all(t, db, notes), want)
 }
 
 // smallDisk mounts 24 MiB.

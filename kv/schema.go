@@ -22,16 +22,17 @@ var (
 	headerKey = []byte("header")
 )
 
-func writeHeader(tx *Tx, schema int) error {
-	headers.Put(tx, headerKey, header{program, schema, tx.Now})
-	return nil
-}
-
 // migrate brings the file to the schema of this program, one version a transaction.
 func (db *DB) migrate() error {
-	for {
+	for migrated := false; ; migrated = true {
 		schema, err := View(db, db.schema)
-		if err != nil || schema == db.opt.Schema {
+		if err != nil {
+			return err
+		}
+		if schema == db.opt.Schema {
+			if migrated { // an older program looks into the file only, and must refuse it from now on
+				err = db.settle()
+			}
 			return err
 		}
 		if schema < 1 || schema-1 >= len(db.opt.Migrations) {

@@ -3,7 +3,7 @@ package kv
 import "sync/atomic"
 
 type stats struct {
-	commits, transactions atomic.Int64
+	commits, transactions, applies atomic.Int64
 }
 
 func (s *stats) committed(group []*request) {
@@ -17,10 +17,14 @@ func (s *stats) committed(group []*request) {
 
 // Stats are counted from the opening on.
 type Stats struct {
-	Commits      int64 // made durable
+	Commits      int64 // made durable in the redo log
 	Transactions int64 // committed in them
 	FileBytes    int64 // in use, or free inside the file
 	FreePages    int64 // of 4096 bytes, inside the file
+	Applies      int64 // moves of what was committed from memory into the file
+	OverlayBytes int64 // of memory: what is not in the file yet
+	LogBytes     int64 // of the redo log
+	Position     Position
 }
 
 // Stats returns what was counted so far.
@@ -30,6 +34,10 @@ func (db *DB) Stats() Stats {
 		Transactions: db.stats.transactions.Load(),
 		FileBytes:    db.fileBytes(),
 		FreePages:    int64(db.bolt.Stats().FreePageN),
+		Applies:      db.stats.applies.Load(),
+		OverlayBytes: db.pending(),
+		LogBytes:     db.log.bytes(),
+		Position:     Position(db.log.durable.Load()),
 	}
 }
 

@@ -69,40 +69,6 @@ func (s *boltStore) create(path Path) (*bolt.Bucket, error) {
 	return b, nil
 }
 
-// apply makes the changes in the bbolt transaction, which is not committed by that.
-func (s *boltStore) apply(all changeSet) error {
-	for _, path := range all.dropped {
-		if err := s.drop(path); err != nil {
-			return err
-		}
-	}
-	for path, changed := range all.changed {
-		if changed == nil {
-			continue
-		}
-		if err := s.applyTo(path, changed); err != nil {
-			return fmt.Errorf("writing to bucket %q: %w", path, err)
-		}
-	}
-	return nil
-}
-
-func (s *boltStore) applyTo(path Path, changed *changes) (err error) {
-	b, err := s.create(path)
-	if err != nil {
-		return err
-	}
-	changed.Scan(func(key string, value []byte) bool {
-		if value == nil {
-			err = b.Delete([]byte(key))
-		} else {
-			err = b.Put([]byte(key), value)
-		}
-		return err == nil
-	})
-	return err
-}
-
 func (s *boltStore) drop(path Path) error {
 	for known := range s.buckets {
 		if within(known, path) {

@@ -4,9 +4,8 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // Limits of one record; bbolt's own are wider.
@@ -21,14 +20,11 @@ type Tx struct {
 	Now time.Time // read once, in UTC
 
 	db       *DB
-	store    *boltStore
+	under    *snapshot // with the changes of the group's members before this one
 	writable bool
-	err      error // the first failure; it fails the transaction
-
-	// The group's changes reach bbolt when all its functions have run: its cursors go wrong in pages
-	// that are being changed.
-	earlier changeSet // of the group's members before this one
-	own     changeSet
+	own      changeSet
+	memory   []byte // where own's keys and values lie
+	err      error  // the first failure; it fails the transaction
 }
 
 func (tx *Tx) fail(err error) {
@@ -47,15 +43,10 @@ func (tx *Tx) guard(path Path) {
 // get returns the value at key, nil if there is none. It must not be kept or changed.
 func (tx *Tx) get(path Path, key []byte) []byte {
 	defer tx.guard(path)
-	if c := tx.changes(path); c != nil {
-		if value, ok := c.Get(string(key)); ok {
-			return value
-		}
+	if value, ok := tx.own.get(path, key); ok || tx.own.drops(path) {
+		return value
 	}
-	if b := tx.committed(path); b != nil {
-		return b.Get(key)
-	}
-	return nil
+	return tx.under.get(path, key)
 }
 
 // unseal returns the version and data of a value that get or scan found.
@@ -68,71 +59,71 @@ func (tx *Tx) unseal(path Path, key, value []byte) (version byte, data []byte, o
 	return version, data, err == nil
 }
 
-// changes returns what this transaction sees of changes to the bucket at path, nil if there are none.
-func (tx *Tx) changes(path Path) *changes {
-	if c, ok := tx.own.changed[path]; ok {
-		return c
-	}
-	return tx.earlier.changed[path]
-}
-
-// committed returns the bucket at path below the changes, nil if there is none.
-func (tx *Tx) committed(path Path) *bolt.Bucket {
-	if tx.own.drops(path) || tx.earlier.drops(path) {
-		return nil
-	}
-	return tx.store.bucket(path)
-}
-
-func (tx *Tx) put(path Path, key, value []byte) {
-	if len(key) == 0 || len(key) > maxKeyBytes || len(value) > maxValueBytes {
-		tx.fail(fmt.Errorf("bucket %q can't hold a key of %d bytes with a value of %d", path, len(key), len(value)))
+// put stores at key the value that is sealed around data.
+func (tx *Tx) put(path Path, key []byte, version byte, data []byte) {
+	if len(key) == 0 || len(key) > maxKeyBytes || len(data) > maxValueBytes-valueHeader {
+		tx.fail(fmt.Errorf("bucket %q can't hold a key of %d bytes with a value of %d", path, len(key), len(data)))
 		return
 	}
-	tx.own.bytes += int64(len(key) + len(value))
-	tx.change(path, key, value)
+	if !tx.holdsRecords(path) {
+		return
+	}
+	tx.own.bytes += int64(len(key) + valueHeader + len(data))
+	room := tx.allocate(len(key) + valueHeader + len(data))
+	at := append(room, key...)
+	value := appendSealed(at[len(key):], key, version, data)
+	tx.change(path, at[:len(key):len(key)], value)
+}
+
+// holdsRecords tells whether there can be a record in the bucket at path, and fails the transaction if
+// not: its name is none, it holds buckets, or one that it would be inside of holds records.
+func (tx *Tx) holdsRecords(path Path) bool {
+	if p := tx.under.place(path); p.records {
+		return true
+	}
+	wrong := path == "" || path[0] == '/' || path[len(path)-1] == '/' || strings.Contains(string(path), "//")
+	if !wrong {
+		wrong = tx.own.holdsBuckets(path) || !tx.own.drops(path) && tx.under.holdsBuckets(path)
+	}
+	for outer := path.outer(); outer != "" && !wrong; outer = outer.outer() {
+		wrong = tx.own.holdsRecords(outer) || !tx.own.drops(outer) && tx.under.holdsRecords(outer)
+	}
+	if wrong {
+		tx.fail(fmt.Errorf("there can be no record in bucket %q: a bucket has a name, and holds either records or buckets", path))
+		return false
+	}
+	tx.under.place(path).records = true
+	return true
+}
+
+// memoryPiece is how much a transaction allocates at a time.
+const memoryPiece = 2 << 10
+
+// allocate returns an empty slice with room for n bytes.
+func (tx *Tx) allocate(n int) []byte {
+	if n > len(tx.memory) {
+		tx.memory = make([]byte, max(n, memoryPiece))
+	}
+	room := tx.memory[:0:n]
+	tx.memory = tx.memory[n:]
+	return room
 }
 
 func (tx *Tx) delete(path Path, key []byte) {
 	if tx.get(path, key) != nil {
-		tx.change(path, key, nil)
+		tx.change(path, append(tx.allocate(len(key)), key...), nil)
 	}
 }
 
 func (tx *Tx) change(path Path, key, value []byte) {
 	tx.mustWrite()
-	c := tx.own.changed[path]
-	if c == nil {
-		c = tx.begin(path)
-	}
-	c.Set(string(key), value)
-}
-
-// begin prepares for this transaction's first change to the bucket at path, and makes the buckets
-// around it.
-func (tx *Tx) begin(path Path) *changes {
-	c := new(changes)
-	if seen := tx.changes(path); seen != nil {
-		c = seen.Copy() // cheap: nodes are copied when they are changed
-	}
-	tx.own.changed[path] = c
-	if outer := path.outer(); outer != "" && tx.changes(outer) == nil && tx.committed(outer) == nil {
-		tx.begin(outer)
-	}
-	return c
+	tx.own.set(op{path, key, value})
 }
 
 // Drop deletes the bucket at path and every bucket inside it.
 func (tx *Tx) Drop(path Path) {
 	tx.mustWrite()
-	for _, set := range []changeSet{tx.earlier, tx.own} {
-		for changed := range set.changed {
-			if within(changed, path) {
-				tx.own.changed[changed] = nil
-			}
-		}
-	}
-	tx.own.dropped = append(tx.own.dropped, path)
+	tx.own.drop(path)
 }
 
 func (tx *Tx) mustWrite() {
@@ -141,24 +132,31 @@ func (tx *Tx) mustWrite() {
 	}
 }
 
-// Children returns the names of the buckets directly inside path, in order. A bucket is there from
-// the first Put into it, or into one inside it, until it is dropped, or one around it.
+// Children returns the names of the buckets directly inside path that hold records, or buckets that do,
+// in order.
 func (tx *Tx) Children(path Path) (names []string) {
 	defer tx.guard(path)
-	for _, name := range tx.store.children(path) {
-		if tx.committed(path.Join(name)) != nil {
+	for _, name := range tx.named(path) {
+		if tx.holdsAny(path.Join(name)) {
 			names = append(names, name)
 		}
 	}
-	for _, set := range []changeSet{tx.earlier, tx.own} {
-		for changed := range set.changed {
-			if changed.outer() == path && tx.changes(changed) != nil {
-				names = append(names, string(changed[len(path)+1:]))
-			}
-		}
-	}
+	return names
+}
+
+// named returns the names directly inside path that anything was ever made of.
+func (tx *Tx) named(path Path) (names []string) {
+	add := func(name string) { names = append(names, name) }
+	tx.under.named(path, add)
+	tx.own.named(path, add)
 	slices.Sort(names)
 	return slices.Compact(names)
+}
+
+// holdsAny tells whether there is a record in the bucket at path, or in one inside it.
+func (tx *Tx) holdsAny(path Path) bool {
+	return len(tx.read(path, Range{}, 1)) > 0 ||
+		slices.ContainsFunc(tx.named(path), func(name string) bool { return tx.holdsAny(path.Join(name)) })
 }
 
 // chunk is how many records a scan reads ahead; so its cursor never meets a change of the loop's.
@@ -191,12 +189,12 @@ func (tx *Tx) scan(path Path, r Range) iter.Seq2[[]byte, []byte] {
 // read returns up to n records of r: the committed ones with the changes over them.
 func (tx *Tx) read(path Path, r Range, n int) []pair {
 	defer tx.guard(path)
-	var over, under cursor = empty{}, empty{}
-	if c := tx.changes(path); c != nil {
-		over = &changeCursor{it: c.Iter(), r: r}
+	var all []cursor
+	if tx.own.ops != nil {
+		all = append(all, &changeCursor{it: tx.own.ops.Iter(), path: path, r: r})
 	}
-	if b := tx.committed(path); b != nil {
-		under = &boltCursor{c: b.Cursor(), r: r}
+	if !tx.own.drops(path) {
+		all = append(all, tx.under.cursors(path, r)...)
 	}
-	return merge(over, under, r.Down, n)
+	return merge(all, r.Down, n)
 }

@@ -4,15 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"sync"
+	"time"
 
-	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 )
 
 // maxGroup bounds how many transactions are committed together, and how many wait.
 const maxGroup = 4096
 
-// A request is a transaction that waits for the writer. Its fields are the writer's until done is closed.
+// A request is a transaction that waits for the writer. Its fields are the writer's until done is sent to.
 type request struct {
 	fn       func(*Tx) error
 	critical bool
@@ -20,6 +21,8 @@ type request struct {
 	panicked any
 	done     chan struct{}
 }
+
+var requests = sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }}
 
 // Update runs fn as the only writer and returns its result once the writes are durable. If fn
 // fails, or with [ErrNoRoom] or [ErrStopped], nothing happened. With [ErrUnknown] the outcome is not
@@ -36,32 +39,34 @@ func UpdateCritical[T any](db *DB, fn func(tx *Tx) (T, error)) (T, error) {
 
 func update[T any](db *DB, fn func(tx *Tx) (T, error), critical bool) (T, error) {
 	var result, zero T
-	err := db.submit(&request{critical: critical, done: make(chan struct{}), fn: func(tx *Tx) (err error) {
+	err := db.submit(critical, func(tx *Tx) (err error) {
 		result, err = fn(tx)
 		return err
-	}})
+	})
 	if err != nil {
 		return zero, err
 	}
 	return result, nil
 }
 
-// View runs fn on the newest committed state. It waits for no writer, and no writer for it; but fn
+// View runs fn on the newest durable state. It waits for no writer, and no writer for it; but fn
 // must be short and must not talk to a peer, since the file grows while it runs.
 func View[T any](db *DB, fn func(tx *Tx) (T, error)) (T, error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // a page that can't be read fails fn, not the process
 	var result, zero T
-	err := db.bolt.View(func(b *bolt.Tx) error {
-		tx := &Tx{Now: db.opt.Now().UTC(), db: db, store: newBoltStore(b)}
-		return tx.run(func(tx *Tx) (err error) {
-			result, err = fn(tx)
-			return err
-		})
-	})
+	s, err := db.snapshot()
 	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
-		err = fmt.Errorf("%w: it is closed", ErrStopped)
+		return zero, fmt.Errorf("%w: it is closed", ErrStopped)
 	}
 	if err != nil {
+		return zero, err
+	}
+	defer s.close()
+	tx := &Tx{Now: db.opt.Now().UTC(), db: db, under: s}
+	if err := tx.run(func(tx *Tx) (err error) {
+		result, err = fn(tx)
+		return err
+	}); err != nil {
 		return zero, err
 	}
 	return result, nil
@@ -79,33 +84,53 @@ func (tx *Tx) run(fn func(*Tx) error) error {
 
 // Barrier returns when every transaction that was waiting when it was called has been decided.
 func (db *DB) Barrier() error {
-	return db.submit(&request{critical: true, done: make(chan struct{}), fn: func(*Tx) error { return nil }})
+	return db.submit(true, func(*Tx) error { return nil })
 }
 
-func (db *DB) submit(r *request) error {
+func (db *DB) submit(critical bool, fn func(*Tx) error) error {
 	db.closing.RLock()
 	if db.closed {
 		db.closing.RUnlock()
 		return ErrStopped
 	}
+	r := requests.Get().(*request)
+	r.critical, r.fn = critical, fn
 	db.requests <- r
 	db.closing.RUnlock()
 	<-r.done
-	if r.panicked != nil {
-		panic(r.panicked)
+	err, panicked := r.err, r.panicked
+	r.fn, r.err, r.panicked = nil, nil, nil
+	requests.Put(r)
+	if panicked != nil {
+		panic(panicked)
 	}
-	return r.err
+	return err
 }
 
 // write is the writer: it takes everything that waits, commits it together and wakes it.
 func (db *DB) write() {
 	defer close(db.done)
 	debug.SetPanicOnFault(true)
-	for first := range db.requests {
-		group := db.waiting([]*request{first})
-		db.serve(group)
-		for _, r := range group {
-			close(r.done)
+	idle := time.NewTicker(db.opt.ApplyAfter)
+	defer idle.Stop()
+	group := make([]*request, 0, maxGroup)
+	for {
+		select {
+		case r, ok := <-db.requests:
+			if !ok {
+				return
+			}
+			group = db.waiting(append(group[:0], r))
+			db.serve(group)
+			for _, r := range group {
+				r.done <- struct{}{}
+			}
+			clear(group)
+		case done := <-db.freezing:
+			db.freeze()
+			close(done)
+		case <-idle.C:
+			db.freeze()
 		}
 	}
 }
@@ -125,72 +150,69 @@ func (db *DB) waiting(group []*request) []*request {
 	return group
 }
 
-// serve decides every request of group. A group that is refused is halved until those that can't be
-// are alone, so that they take none of the others with them.
+// serve decides every request of group. Those for which there is no room are tried again when what is
+// in memory lies in the file, which may need less than was reckoned.
 func (db *DB) serve(group []*request) {
-	refused := db.commit(group)
-	switch {
-	case refused == nil:
-	case len(group) == 1:
-		group[0].err = refused
-	default:
-		db.serve(group[:len(group)/2])
-		db.serve(group[len(group)/2:])
+	for {
+		pending := db.pending()
+		refused := db.commit(group)
+		if len(refused) == 0 || pending == 0 && len(refused) == len(group) || db.makeRoom() != nil {
+			return
+		}
+		group = refused
 	}
 }
 
-// commit runs the group in one bbolt transaction and sets each request's err. If it returns an error,
-// nothing happened, and the group may be run again: bbolt checks MaxSize before it writes its first
-// byte. Any other failure of its commit may have come after the new meta page had reached the disk.
-func (db *DB) commit(group []*request) (refused error) {
+// commit runs the requests one after the other, each seeing the changes of the ones before it, makes
+// their changes durable together and sets each one's outcome. A change counts from the moment its record
+// in the log is synced; until then only the group sees it. It returns those for which there is no room.
+func (db *DB) commit(group []*request) (refused []*request) {
 	if db.failure.Load() != nil {
 		setAll(group, ErrStopped)
 		return nil
 	}
-	b, err := db.bolt.Begin(true)
+	db.makeWay()
+	s, err := db.snapshot()
 	if err != nil {
 		setAll(group, fmt.Errorf("%w: %w", ErrStopped, err))
 		return nil
 	}
-	store := newBoltStore(b)
-	all, refused := db.runAll(store, group)
-	if refused == nil {
-		refused = store.apply(all)
+	defer s.close()
+	s.at = 1<<64 - 1 // also what is not durable yet
+	if err := db.log.start(); err != nil {
+		setAll(group, db.refusal(err))
+		return nil
 	}
-	if refused != nil || all.empty() {
-		_ = b.Rollback() // nothing was written
-		return refused
-	}
-	switch err := db.commitBolt(b); {
-	case err == nil:
-		db.stats.committed(group)
-	case errors.Is(err, berrors.ErrMaxSizeReached):
-		return fmt.Errorf("%w: the file is at its largest size", ErrNoRoom)
-	default:
-		db.fail(group, err)
-	}
-	return nil
-}
-
-// runAll runs the requests one after the other, each seeing the changes of the ones before it, and
-// returns the changes of all that succeeded. It refuses if those that fit one by one don't together.
-func (db *DB) runAll(store *boltStore, group []*request) (all changeSet, refused error) {
-	room, now := db.Room(), db.opt.Now().UTC()
-	all = newChangeSet()
+	t := &taker{db: db, snapshot: s, table: s.state.active, room: db.Room(), seq: db.visible.Load()}
+	now := db.opt.Now().UTC()
 	for _, r := range group {
-		tx := &Tx{Now: now, db: db, store: store, writable: true, earlier: all, own: newChangeSet()}
+		tx := &Tx{Now: now, db: db, under: s, writable: true}
 		if r.err = r.run(tx); r.err != nil || r.panicked != nil || tx.own.empty() {
 			continue
 		}
-		if r.err = room.allows(r.critical, tx.own.bytes); r.err != nil {
-			continue
+		if r.err = t.take(r.critical, &tx.own); errors.Is(r.err, ErrNoRoom) {
+			refused = append(refused, r)
 		}
-		if refused = room.allows(r.critical, all.bytes+tx.own.bytes); refused != nil {
-			return all, refused
-		}
-		all.add(tx.own)
 	}
-	return all, nil
+	if db.log.empty() {
+		return refused
+	}
+	if db.failure.Load() == nil {
+		if err := db.log.commit(); err != nil {
+			db.fail(err)
+		}
+	}
+	if db.failure.Load() != nil {
+		db.unknown(group)
+		return nil
+	}
+	t.table.end = db.log.at
+	db.visible.Store(t.seq)
+	db.stats.committed(group)
+	if t.table.size.Load() >= db.opt.Overlay/2 {
+		db.freeze()
+	}
+	return refused
 }
 
 func (r *request) run(tx *Tx) (err error) {
@@ -198,19 +220,86 @@ func (r *request) run(tx *Tx) (err error) {
 	return tx.run(r.fn)
 }
 
-// fail records that the outcome of a commit is unknown and ends all writing. Functions that failed
-// changed nothing, but may have decided that on changes whose outcome is unknown.
-func (db *DB) fail(group []*request, cause error) {
+// refusal is what callers are told when the log can't be written to.
+func (db *DB) refusal(err error) error {
+	switch {
+	case errors.Is(err, ErrNoRoom), diskFull(err):
+		return fmt.Errorf("%w: %w", ErrNoRoom, err)
+	default:
+		db.fail(err)
+		return fmt.Errorf("%w: %w", ErrStopped, err)
+	}
+}
+
+// A taker takes the changes of a group's transactions into the log and the table.
+type taker struct {
+	db       *DB
+	snapshot *snapshot
+	table    *table
+	room     Room
+	bytes    int64  // taken so far
+	seq      uint64 // the number of the last transaction
+}
+
+// take puts changes into the log's next record and, for the rest of the group, into the table. If it
+// fails, nothing of them is in either.
+func (t *taker) take(critical bool, c *changeSet) error {
+	if err := t.room.allows(critical, t.bytes+c.bytes); err != nil {
+		return err
+	}
+	if err := t.db.log.add(c); err != nil {
+		return t.db.refusal(err)
+	}
+	t.bytes += c.bytes
+	var fresh bool
+	if t.seq, fresh = t.table.insert(c, t.seq); fresh {
+		t.snapshot.forget()
+	}
+	return nil
+}
+
+// insert adds the changes of the transaction after seq. It returns its number, and whether a bucket was
+// dropped or is new to the table.
+func (t *table) insert(c *changeSet, seq uint64) (last uint64, fresh bool) {
+	if len(c.dropped) > 0 { // comes first, under a number of its own
+		seq++
+		for _, path := range c.dropped {
+			t.drop(path, t.seen(seq))
+		}
+		fresh = true
+	}
+	seq++
+	var l *list
+	c.each(func(o op) {
+		if l == nil || l.path != o.path {
+			if l = t.list(o.path); l == nil {
+				l, fresh = t.add(o.path), true
+			}
+		}
+		t.put(l, t.seen(seq), o.key, o.value)
+	})
+	return seq, fresh
+}
+
+// fail ends all writing: what a commit or the applier did is not known. Opening the file again tells.
+func (db *DB) fail(cause error) {
 	unknown := fmt.Errorf("%w: %w", ErrUnknown, cause)
+	if db.failure.CompareAndSwap(nil, &unknown) {
+		close(db.failed)
+		db.change(func(s state) state { return s }) // who waits for the applier
+	}
+}
+
+// unknown sets the outcome of a group whose commit failed. Functions that failed changed nothing, but may
+// have decided that on changes whose outcome is unknown.
+func (db *DB) unknown(group []*request) {
 	for _, r := range group {
 		if r.err == nil {
-			r.err = unknown
+			r.err = *db.failure.Load()
 		} else {
 			r.err = ErrStopped
 		}
 	}
-	db.failure.Store(&unknown)
-	close(db.failed)
 }
 
 func setAll(group []*request, err error) {

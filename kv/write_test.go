@@ -6,8 +6,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 func TestFailingFunctionChangesNothing(t *testing.T) {
@@ -143,18 +141,49 @@ func TestEveryAcknowledgedWriteIsInTheFile(t *testing.T) {
 	}
 }
 
-func TestAcknowledgementComesAfterTheCommit(t *testing.T) {
-	db := newTest(t)
-	var committed atomic.Int64
-	db.commitBolt = func(b *bolt.Tx) error {
-		err := b.Commit()
-		committed.Add(1)
-		return err
+// A countingDisk counts the syncs that followed a write.
+type countingDisk struct {
+	osDisk
+	synced atomic.Int64
+}
+
+func (d *countingDisk) open(path string, create bool) (logFile, error) {
+	f, err := d.osDisk.open(path, create)
+	return &countingFile{logFile: f, disk: d}, err
+}
+
+type countingFile struct {
+	logFile
+	disk    *countingDisk
+	written bool
+}
+
+func (f *countingFile) WriteAt(p []byte, at int64) (int, error) {
+	f.written = true
+	return f.logFile.WriteAt(p, at)
+}
+
+func (f *countingFile) sync() error {
+	err := f.logFile.sync()
+	if f.written && err == nil {
+		f.disk.synced.Add(1)
 	}
+	f.written = false
+	return err
+}
+
+func TestAcknowledgementComesAfterTheCommit(t *testing.T) {
+	d := &countingDisk{}
+	db, err := open(tempPath(t), Options{}, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer checkAndClose(t, db)
 	for i := range 200 {
+		before := d.synced.Load()
 		put(t, db, "", string(number(i)))
-		if got := committed.Load(); got != int64(i+1) {
-			t.Fatalf("write %d was acknowledged after %d commits", i+1, got)
+		if got := d.synced.Load() - before; got != 1 {
+			t.Fatalf("write %d was acknowledged after %d syncs", i+1, got)
 		}
 	}
 }

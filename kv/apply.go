@@ -1,0 +1,287 @@
+package kv
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The applier moves what the log made durable into the file, a table at a time, in bbolt transactions of
+// bounded size, and then releases the log. It may be cut short anywhere: the next opening reads the log
+// from the last applied position on, and what is applied twice is the same as once.
+
+const (
+	// partOps bounds how many changes one bbolt transaction takes; more if the file has many free pages,
+	// since each transaction writes their list.
+	partOps = 20_000
+	// retryAfter is when the applier tries again on a disk that was full.
+	retryAfter = time.Second
+)
+
+// marks tell how much of the log the file holds.
+var (
+	marks   = Bucket[mark]{system.Join("redo"), JSON[mark](1)}
+	markKey = []byte("mark")
+)
+
+// A mark is what the file says of its log.
+type mark struct {
+	Log     uint64   `json:"log"`     // id
+	Applied Position `json:"applied"` // the file holds all that was logged before
+	Open    bool     `json:"open"`    // the log may hold more
+}
+
+// applyAll is the applier: it runs until the database is stopped.
+func (db *DB) applyAll() {
+	defer close(db.applierDone)
+	debug.SetPanicOnFault(true)
+	for {
+		t := db.nextFrozen()
+		if t == nil {
+			return
+		}
+		err := db.applyTable(t)
+		if err == nil {
+			err = db.log.release(t.end, db.opt.KeepLog)
+		}
+		if err != nil && !db.retry(err) {
+			return
+		}
+	}
+}
+
+// nextFrozen waits for the oldest table that is to be applied. It returns nil when there is nothing to do any more.
+func (db *DB) nextFrozen() *table {
+	db.changing.Lock()
+	defer db.changing.Unlock()
+	for !db.stopping && db.failure.Load() == nil {
+		if frozen := db.state.Load().frozen; len(frozen) > 0 {
+			return frozen[len(frozen)-1]
+		}
+		db.changed.Wait()
+	}
+	return nil
+}
+
+// retry tells whether to apply again after an error. If the disk is full nothing was changed; after any
+// other error nobody knows what is in the file, and it must be opened anew.
+func (db *DB) retry(err error) bool {
+	if !diskFull(err) {
+		db.fail(fmt.Errorf("moving changes from the redo log into the file: %w", err))
+		return false
+	}
+	db.stuck.Store(&err)
+	db.change(func(s state) state { return s })
+	select {
+	case <-time.After(retryAfter):
+	case <-db.stopApplier:
+	}
+	return true
+}
+
+// diskFull tells whether err is a write that was refused for want of room.
+func diskFull(err error) bool {
+	path := (*fs.PathError)(nil)
+	return errors.As(err, &path) && path.Op != "sync" && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT))
+}
+
+// applyTable moves a frozen table into the file; then it is the state's no more.
+func (db *DB) applyTable(t *table) error {
+	if err := db.moveIn(t); err != nil {
+		return err
+	}
+	db.stuck.Store(nil)
+	db.stats.applies.Add(1)
+	db.change(func(s state) state {
+		s.frozen = slices.DeleteFunc(slices.Clone(s.frozen), func(f *table) bool { return f == t })
+		return s
+	})
+	return nil
+}
+
+// change replaces the state and wakes whoever waits for that.
+func (db *DB) change(fn func(state) state) {
+	db.changing.Lock()
+	defer db.changing.Unlock()
+	next := fn(*db.state.Load())
+	db.state.Store(&next)
+	db.changed.Broadcast()
+}
+
+// freeze gives the table that was added to over to the applier and begins another. It is the writer's.
+func (db *DB) freeze() {
+	if db.state.Load().active.size.Load() == 0 {
+		return
+	}
+	db.change(func(s state) state {
+		return state{newTable(db.visible.Load()), append([]*table{s.active}, s.frozen...)}
+	})
+}
+
+// await waits until done holds, or the applier can't go on.
+func (db *DB) await(done func(*state) bool) error {
+	db.changing.Lock()
+	defer db.changing.Unlock()
+	for !done(db.state.Load()) {
+		if err := db.failure.Load(); err != nil {
+			return *err
+		}
+		if err := db.stuck.Load(); err != nil {
+			return *err
+		}
+		if db.stopping {
+			return ErrStopped
+		}
+		db.changed.Wait()
+	}
+	return nil
+}
+
+// makeWay waits while the tables are full: the writer must not run away from the applier.
+func (db *DB) makeWay() {
+	_ = db.await(func(s *state) bool { return len(s.frozen) == 0 || s.bytes() < db.opt.Overlay })
+}
+
+func (s *state) bytes() (n int64) {
+	s.tables(func(t *table) bool { n += t.size.Load(); return true })
+	return n
+}
+
+// pending is how much of what is in the tables is not in the file yet.
+func (db *DB) pending() int64 { return db.state.Load().bytes() }
+
+// writerSettles moves everything that is committed into the file. It is the writer's.
+func (db *DB) writerSettles() error {
+	db.freeze()
+	return db.await(func(s *state) bool { return len(s.frozen) == 0 })
+}
+
+// makeRoom moves everything that is committed into the file and gives back what the log took of the disk.
+func (db *DB) makeRoom() error {
+	if err := db.writerSettles(); err != nil {
+		return err
+	}
+	return db.log.shrink(db.opt.KeepLog)
+}
+
+// settle moves everything that was committed before into the file.
+func (db *DB) settle() error {
+	done := make(chan struct{})
+	select {
+	case db.freezing <- done:
+		<-done
+	case <-db.done:
+	}
+	return db.await(func(s *state) bool { return len(s.frozen) == 0 })
+}
+
+// moveIn writes a table into the file, with the mark in its last part.
+func (db *DB) moveIn(t *table) error {
+	var lists []*list
+	t.all(func(l *list) { lists = append(lists, l) })
+	slices.SortFunc(lists, func(a, b *list) int { return strings.Compare(string(a.path), string(b.path)) })
+	most := partOps + db.bolt.Stats().FreePageN
+	for first, last := true, false; !last; first = false {
+		if err := db.writePart(func(s *boltStore) (err error) {
+			if first {
+				err = dropAll(s, t)
+			}
+			for ops := 0; err == nil && len(lists) > 0 && ops < most; lists = lists[1:] {
+				var n int
+				n, err = writeList(s, t, lists[0])
+				ops += n
+			}
+			if last = len(lists) == 0; err == nil && last {
+				err = putMark(s, mark{db.log.id, t.end, true})
+			}
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writePart runs fn in a bbolt transaction and commits it.
+func (db *DB) writePart(fn func(*boltStore) error) (err error) {
+	b, err := db.bolt.Begin(true)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if p := recover(); p != nil { // a damaged page
+			_ = b.Rollback()
+			err = damaged("%v", p)
+		}
+	}()
+	if err := fn(newBoltStore(b)); err != nil {
+		_ = b.Rollback()
+		return err
+	}
+	return db.commitBolt(b)
+}
+
+// dropAll drops the outermost of the dropped buckets: bbolt loses pages when a bucket goes after one
+// inside it in the same transaction.
+func dropAll(s *boltStore, t *table) error {
+	drops := t.dropped()
+	for i, d := range drops {
+		inside := slices.ContainsFunc(drops, func(other drop) bool { return other.path != d.path && within(d.path, other.path) })
+		again := slices.ContainsFunc(drops[:i], func(earlier drop) bool { return earlier.path == d.path })
+		if inside || again {
+			continue
+		}
+		if err := s.drop(d.path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func putMark(s *boltStore, m mark) error {
+	b, err := s.create(marks.Path)
+	if err != nil {
+		return err
+	}
+	data, err := marks.Codec.Encode(m)
+	if err != nil {
+		return err
+	}
+	return b.Put(markKey, seal(markKey, marks.Codec.Version, data))
+}
+
+// writeList writes a bucket's newest changes and returns how many they were.
+func writeList(s *boltStore, t *table, l *list) (n int, err error) {
+	all := layer{t, l, 1<<32 - 1, t.droppedAt(l.path, 1<<32-1)}
+	c := &layerCursor{layer: &all}
+	p := c.first()
+	if p.key == nil { // all of it was dropped
+		return 0, nil
+	}
+	b, err := s.create(l.path)
+	if err != nil {
+		return 0, err
+	}
+	if last, _ := b.Cursor().Last(); bytes.Compare(last, p.key) < 0 {
+		b.FillPercent = 1 // what only grows at its end needs no room in between
+	}
+	for ; p.key != nil; p = c.next() {
+		n++
+		if p.value == nil {
+			err = b.Delete(p.key)
+		} else {
+			err = b.Put(p.key, p.value)
+		}
+		if err != nil {
+			return n, fmt.Errorf("writing to bucket %q: %w", l.path, err)
+		}
+	}
+	return n, nil
+}

@@ -1,0 +1,185 @@
+package kv
+
+import (
+	bolt "go.etcd.io/bbolt"
+)
+
+// A state is what lies over the file: the table that is added to, and those that are being moved into
+// the file, newest first. It is replaced, never changed.
+type state struct {
+	active *table
+	frozen []*table
+}
+
+func (s *state) tables(fn func(*table) (more bool)) {
+	if !fn(s.active) {
+		return
+	}
+	for _, t := range s.frozen {
+		if !fn(t) {
+			return
+		}
+	}
+}
+
+// A snapshot is one consistent state of the database: the file with the tables over it, up to one
+// transaction. It is used by one goroutine.
+type snapshot struct {
+	state *state
+	at    uint64 // the last transaction that is seen
+	tx    *bolt.Tx
+	store *boltStore
+
+	places [16]place // those used last
+	oldest int
+}
+
+// A place is where a snapshot finds the records of one bucket.
+type place struct {
+	path   Path
+	layers []layer      // newest first
+	under  *bolt.Bucket // below them; nil if there is none
+
+	records bool // a transaction found that there can be records in it
+}
+
+// snapshot opens the newest durable state. If the applier begins or ends its work meanwhile, the file and
+// the tables may not fit together; so it looks again.
+func (db *DB) snapshot() (*snapshot, error) {
+	for {
+		s := db.state.Load()
+		tx, err := db.bolt.Begin(false)
+		if err != nil {
+			return nil, err
+		}
+		if db.state.Load() == s {
+			return &snapshot{state: s, at: db.visible.Load(), tx: tx, store: newBoltStore(tx)}, nil
+		}
+		_ = tx.Rollback()
+	}
+}
+
+func (s *snapshot) close() { _ = s.tx.Rollback() }
+
+// place finds the bucket at path. What it returns is good until the next call.
+func (s *snapshot) place(path Path) *place {
+	for i := range s.places {
+		if s.places[i].path == path {
+			return &s.places[i]
+		}
+	}
+	p := &s.places[s.oldest]
+	s.oldest = (s.oldest + 1) % len(s.places)
+	s.find(p, path)
+	return p
+}
+
+func (s *snapshot) find(p *place, path Path) {
+	*p = place{path: path, layers: p.layers[:0]}
+	dropped := false
+	s.state.tables(func(t *table) bool {
+		at := t.seen(s.at)
+		floor := t.droppedAt(path, at)
+		if l := t.list(path); l != nil && at > floor {
+			p.layers = append(p.layers, layer{t, l, at, floor})
+		}
+		dropped = floor > 0
+		return !dropped
+	})
+	if !dropped {
+		p.under = s.store.bucket(path)
+	}
+}
+
+// seen turns the number of a transaction into the table's own.
+func (t *table) seen(at uint64) uint32 {
+	if at < t.base {
+		return 0
+	}
+	return uint32(min(at-t.base, 1<<32-1))
+}
+
+// forget makes the snapshot look again where buckets lie: one was made or dropped.
+func (s *snapshot) forget() {
+	for i := range s.places {
+		s.places[i] = place{layers: s.places[i].layers[:0]}
+	}
+}
+
+// get returns the value at key, nil if there is none.
+func (s *snapshot) get(path Path, key []byte) []byte {
+	p := s.place(path)
+	for i := range p.layers {
+		if value, ok := p.layers[i].get(key); ok {
+			return value
+		}
+	}
+	if p.under == nil {
+		return nil
+	}
+	return p.under.Get(key)
+}
+
+// cursors are over the records of r, newest first.
+func (s *snapshot) cursors(path Path, r Range) (all []cursor) {
+	p := s.place(path)
+	for i := range p.layers {
+		v := p.layers[i] // the place may be another's before the cursor ends
+		all = append(all, &layerCursor{layer: &v, r: r})
+	}
+	if p.under != nil {
+		all = append(all, &boltCursor{c: p.under.Cursor(), r: r})
+	}
+	return all
+}
+
+// holdsRecords tells whether there is a record in the bucket at path, or was since it was made.
+func (s *snapshot) holdsRecords(path Path) bool {
+	p := s.place(path)
+	for i := range p.layers {
+		if p.layers[i].any() {
+			return true
+		}
+	}
+	key, value := firstOf(p.under)
+	return key != nil && value != nil
+}
+
+// holdsBuckets tells whether there is a bucket inside path.
+func (s *snapshot) holdsBuckets(path Path) (yes bool) {
+	p := s.place(path)
+	if len(p.layers) > 0 {
+		return false
+	}
+	if key, value := firstOf(p.under); key != nil {
+		return value == nil
+	}
+	s.state.tables(func(t *table) bool {
+		t.all(func(l *list) { yes = yes || l.path != path && within(l.path, path) && s.holdsRecords(l.path) })
+		return !yes
+	})
+	return yes
+}
+
+// firstOf returns the first entry of a bucket: a record, or a bucket inside it, which has no value.
+func firstOf(b *bolt.Bucket) (key, value []byte) {
+	if b == nil {
+		return nil, nil
+	}
+	return b.Cursor().First()
+}
+
+// named calls fn with the names directly inside path that anything was made of, some of them more than once.
+func (s *snapshot) named(path Path, fn func(name string)) {
+	s.state.tables(func(t *table) bool {
+		t.all(func(l *list) {
+			if name, ok := path.child(l.path); ok {
+				fn(name)
+			}
+		})
+		return true
+	})
+	for _, name := range s.store.children(path) {
+		fn(name)
+	}
+}

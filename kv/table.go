@@ -1,0 +1,341 @@
+package kv
+
+import (
+	"bytes"
+	"hash/maphash"
+	"math/bits"
+	"sync/atomic"
+)
+
+// A table holds the newest changes in memory, until they lie in the file: for each bucket a skip list,
+// ordered by key. One goroutine adds to it while any number read it. Nothing in it is changed in place:
+// a key's newer value comes before its older ones, so a reader finds the newest of its own time.
+//
+// Nodes and data lie in large pieces of memory without pointers, which cost the garbage collector nothing.
+type table struct {
+	base  uint64 // transactions are numbered in it from base+1 on
+	end   Position
+	lists [1 << 10]atomic.Pointer[list] // by the hash of their path
+	drops atomic.Pointer[[]drop]        // oldest first
+	nodes atomic.Pointer[[][]uint32]
+	data  atomic.Pointer[[][]byte]
+	size  atomic.Int64 // bytes of memory, about
+
+	// The writer's.
+	nodeUsed, dataUsed int // of the last piece
+	random             uint32
+}
+
+// A drop hides what its table and older ones have inside path, up to the transaction of that number.
+type drop struct {
+	path Path
+	seq  uint32
+}
+
+// A list holds one bucket's changes.
+type list struct {
+	path   Path
+	chain  *list // the next with the same hash
+	height atomic.Int32
+	head   [maxHeight]uint32
+}
+
+// A node is some words: where its key and value lie, its transaction, and the next node on each level.
+const (
+	nodePiece  = iota // of data
+	nodeOffset        // in it
+	nodeKey           // the key's length; the value follows it
+	nodeValue         // the value's length + 1; 0 for a tombstone
+	nodeSeq
+	nodeNext
+)
+
+const (
+	maxHeight = 12 // enough for 4^12 entries
+	nodeBits  = 16 // of a reference: the word in its piece; the rest says which piece. 0 is no node
+	maxPiece  = 256 << 10
+	minPiece  = 4 << 10
+)
+
+func newTable(base uint64) *table {
+	t := &table{base: base, random: 0x9e3779b9}
+	t.nodes.Store(&[][]uint32{make([]uint32, minPiece/4)})
+	t.data.Store(&[][]byte{make([]byte, minPiece)})
+	t.nodeUsed = 1 // reference 0 stays free
+	return t
+}
+
+var pathSeed = maphash.MakeSeed()
+
+// list returns the list of the bucket at path, nil if nothing of it was changed.
+func (t *table) list(path Path) *list {
+	l := t.lists[maphash.String(pathSeed, string(path))%uint64(len(t.lists))].Load()
+	for l != nil && l.path != path {
+		l = l.chain
+	}
+	return l
+}
+
+// add makes the list of the bucket at path.
+func (t *table) add(path Path) *list {
+	head := &t.lists[maphash.String(pathSeed, string(path))%uint64(len(t.lists))]
+	l := &list{path: path, chain: head.Load()}
+	head.Store(l)
+	t.size.Add(int64(len(path)) + 128)
+	return l
+}
+
+// all calls fn with every list.
+func (t *table) all(fn func(*list)) {
+	for i := range t.lists {
+		for l := t.lists[i].Load(); l != nil; l = l.chain {
+			fn(l)
+		}
+	}
+}
+
+// drop records that transaction seq dropped the bucket at path.
+func (t *table) drop(path Path, seq uint32) {
+	drops := append(t.dropped(), drop{path, seq}) // a reader's slice ends before it
+	t.drops.Store(&drops)
+	t.size.Add(int64(len(path)) + 32)
+}
+
+func (t *table) dropped() []drop {
+	if d := t.drops.Load(); d != nil {
+		return *d
+	}
+	return nil
+}
+
+// droppedAt returns the number of the last transaction up to at that dropped the bucket at path, 0 if none did.
+func (t *table) droppedAt(path Path, at uint32) (seq uint32) {
+	for _, d := range t.dropped() {
+		if d.seq <= at && within(path, d.path) {
+			seq = d.seq
+		}
+	}
+	return seq
+}
+
+// put adds what transaction seq made of key: value, or nil for a tombstone. Both are copied.
+func (t *table) put(l *list, seq uint32, key, value []byte) {
+	height := t.pickHeight()
+	ref, node := t.newNode(nodeNext + height)
+	t.store(node, key, value)
+	node[nodeSeq] = seq
+	var before [maxHeight]uint32 // 0 is the head
+	t.find(l, key, seq, &before)
+	if int32(height) > l.height.Load() {
+		l.height.Store(int32(height))
+	}
+	for level := range height {
+		next := t.next(l, before[level], level)
+		node[nodeNext+level] = atomic.LoadUint32(next)
+		atomic.StoreUint32(next, ref) // from here on readers meet it
+	}
+}
+
+// pickHeight is 1 in three of four cases, 2 in three of four others, and so on.
+func (t *table) pickHeight() int {
+	t.random ^= t.random << 13
+	t.random ^= t.random >> 17
+	t.random ^= t.random << 5
+	return 1 + min(maxHeight-1, bits.TrailingZeros32(t.random|1<<31)/2)
+}
+
+func (t *table) newNode(words int) (ref uint32, node []uint32) {
+	pieces := *t.nodes.Load()
+	last := pieces[len(pieces)-1]
+	if t.nodeUsed+words > len(last) {
+		last = make([]uint32, min(2*len(last), maxPiece/4))
+		pieces = append(pieces, last)
+		t.nodes.Store(&pieces)
+		t.nodeUsed = 0
+	}
+	ref = uint32(len(pieces)-1)<<nodeBits | uint32(t.nodeUsed)
+	node = last[t.nodeUsed : t.nodeUsed+words]
+	t.nodeUsed += words
+	t.size.Add(int64(4 * words))
+	return ref, node
+}
+
+func (t *table) store(node []uint32, key, value []byte) {
+	pieces, size := *t.data.Load(), len(key)+len(value)
+	last := pieces[len(pieces)-1]
+	if t.dataUsed+size > len(last) {
+		last = make([]byte, max(size, min(2*len(last), maxPiece)))
+		pieces = append(pieces, last)
+		t.data.Store(&pieces)
+		t.dataUsed = 0
+	}
+	node[nodePiece], node[nodeOffset] = uint32(len(pieces)-1), uint32(t.dataUsed)
+	node[nodeKey] = uint32(len(key))
+	t.dataUsed += copy(last[t.dataUsed:], key)
+	if value != nil {
+		node[nodeValue] = uint32(len(value)) + 1
+		t.dataUsed += copy(last[t.dataUsed:], value)
+	}
+	t.size.Add(int64(size))
+}
+
+func (t *table) at(ref uint32) []uint32 {
+	return (*t.nodes.Load())[ref>>nodeBits][ref&(1<<nodeBits-1):]
+}
+
+// next is where the reference to the node after ref lies; ref 0 is the head.
+func (t *table) next(l *list, ref uint32, level int) *uint32 {
+	if ref == 0 {
+		return &l.head[level]
+	}
+	return &t.at(ref)[nodeNext+level]
+}
+
+func (t *table) key(node []uint32) []byte {
+	from := node[nodeOffset]
+	return (*t.data.Load())[node[nodePiece]][from : from+node[nodeKey]]
+}
+
+// pair returns the node's key and value. They lie in the table's memory.
+func (t *table) pair(node []uint32) pair {
+	from := node[nodeOffset]
+	data, mid := (*t.data.Load())[node[nodePiece]], from+node[nodeKey]
+	p := pair{key: data[from:mid:mid]}
+	if size := node[nodeValue]; size > 0 {
+		end := mid + size - 1
+		p.value = data[mid:end:end]
+	}
+	return p
+}
+
+// find returns the first node that doesn't come before (key, seq), 0 if there is none, and the last node
+// before it on each level.
+func (t *table) find(l *list, key []byte, seq uint32, before *[maxHeight]uint32) (ref uint32) {
+	last := uint32(0)
+	for level := int(l.height.Load()) - 1; level >= 0; level-- {
+		for {
+			ref = atomic.LoadUint32(t.next(l, last, level))
+			if ref == 0 || !t.precedes(ref, key, seq) {
+				break
+			}
+			last = ref
+		}
+		before[level] = last
+	}
+	return ref
+}
+
+func (t *table) precedes(ref uint32, key []byte, seq uint32) bool {
+	node := t.at(ref)
+	order := bytes.Compare(t.key(node), key)
+	return order < 0 || order == 0 && node[nodeSeq] > seq
+}
+
+// A layer is what one reader sees of a list: the transactions after floor up to at.
+type layer struct {
+	t         *table
+	l         *list
+	at, floor uint32
+}
+
+// get returns the value at key, nil for a tombstone, and whether the layer has either.
+func (v *layer) get(key []byte) (value []byte, ok bool) {
+	var before [maxHeight]uint32
+	ref := v.t.find(v.l, key, v.at, &before)
+	if ref == 0 {
+		return nil, false
+	}
+	node := v.t.at(ref)
+	if node[nodeSeq] <= v.floor || !bytes.Equal(v.t.key(node), key) {
+		return nil, false
+	}
+	return v.t.pair(node).value, true
+}
+
+// any tells whether the layer has anything.
+func (v *layer) any() bool {
+	c := layerCursor{layer: v}
+	return c.first().key != nil
+}
+
+// layerCursor walks a layer. A pair with a nil value is a tombstone.
+type layerCursor struct {
+	*layer
+	r   Range
+	key []byte // where it is
+	ref uint32 // of key's node; only upwards
+}
+
+func (c *layerCursor) first() pair {
+	var before [maxHeight]uint32
+	if c.r.Down {
+		return c.below(c.r.To)
+	}
+	return c.from(c.t.find(c.l, c.r.From, 1<<32-1, &before))
+}
+
+func (c *layerCursor) next() pair {
+	if c.r.Down {
+		return c.below(c.key)
+	}
+	ref := c.ref
+	for ref != 0 && bytes.Equal(c.t.key(c.t.at(ref)), c.key) { // older values of the same key
+		ref = atomic.LoadUint32(&c.t.at(ref)[nodeNext])
+	}
+	return c.from(ref)
+}
+
+// from returns the first visible pair from the node ref on.
+func (c *layerCursor) from(ref uint32) pair {
+	for ref != 0 {
+		node := c.t.at(ref)
+		if seq := node[nodeSeq]; seq > c.floor && seq <= c.at {
+			c.ref = ref
+			return c.within(c.t.pair(node))
+		}
+		ref = atomic.LoadUint32(&node[nodeNext])
+	}
+	return pair{}
+}
+
+// below returns the last visible pair whose key is below bound; nil is past the last.
+func (c *layerCursor) below(bound []byte) pair {
+	for {
+		last := c.t.last(c.l, bound)
+		if last == 0 {
+			return pair{}
+		}
+		key := c.t.key(c.t.at(last))
+		if value, ok := c.get(key); ok {
+			return c.within(pair{key, value})
+		}
+		bound = key
+	}
+}
+
+func (c *layerCursor) within(p pair) pair {
+	if !c.r.holds(p.key) {
+		return pair{}
+	}
+	c.key = p.key
+	return p
+}
+
+// last returns the last node whose key is below bound, of all nodes if that is nil; 0 if there is none.
+func (t *table) last(l *list, bound []byte) (last uint32) {
+	if bound != nil {
+		var before [maxHeight]uint32
+		t.find(l, bound, 1<<32-1, &before)
+		return before[0]
+	}
+	for level := int(l.height.Load()) - 1; level >= 0; level-- {
+		for {
+			ref := atomic.LoadUint32(t.next(l, last, level))
+			if ref == 0 {
+				break
+			}
+			last = ref
+		}
+	}
+	return last
+}
