@@ -124,13 +124,15 @@ func (p Path) outer() Path {
 
 // child returns the name of the bucket directly inside p that path is, or is inside of.
 func (p Path) child(path Path) (name string, ok bool) {
-	rest, ok := strings.CutPrefix(string(path), string(p)+"/")
-	name, _, _ = strings.Cut(rest, "/")
-	return name, ok
+	if len(path) <= len(p) || !within(path, p) {
+		return "", false
+	}
+	name, _, _ = strings.Cut(string(path[len(p)+1:]), "/")
+	return name, true
 }
 
 func within(path, outer Path) bool {
-	return path == outer || strings.HasPrefix(string(path), string(outer)+"/")
+	return strings.HasPrefix(string(path), string(outer)) && (len(path) == len(outer) || path[len(outer)] == '/')
 }
 
 // changeCursor walks the changes of a transaction to one bucket.

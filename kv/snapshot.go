@@ -37,8 +37,13 @@ type snapshot struct {
 // A place is where a snapshot finds the records of one bucket.
 type place struct {
 	path   Path
-	layers []layer      // newest first
-	under  *bolt.Bucket // below them; nil if there is none
+	hash   uint64
+	layers []layer // newest first
+
+	// What is below the layers, once it was looked for: nil if there is nothing.
+	under   *bolt.Bucket
+	looked  bool
+	dropped bool // then there is nothing
 
 	records bool // a transaction found that there can be records in it
 }
@@ -63,32 +68,34 @@ func (s *snapshot) close() { _ = s.tx.Rollback() }
 
 // place finds the bucket at path. What it returns is good until the next call.
 func (s *snapshot) place(path Path) *place {
+	hash := hashPath(path)
 	for i := range s.places {
-		if s.places[i].path == path {
-			return &s.places[i]
+		if p := &s.places[i]; p.hash == hash && p.path == path {
+			return p
 		}
 	}
 	p := &s.places[s.oldest]
 	s.oldest = (s.oldest + 1) % len(s.places)
-	s.find(p, path)
-	return p
-}
-
-func (s *snapshot) find(p *place, path Path) {
-	*p = place{path: path, layers: p.layers[:0]}
-	dropped := false
+	*p = place{path: path, hash: hash, layers: p.layers[:0]}
 	s.state.tables(func(t *table) bool {
 		at := t.seen(s.at)
 		floor := t.droppedAt(path, at)
-		if l := t.list(path); l != nil && at > floor {
+		if l := t.list(path, hash); l != nil && at > floor {
 			p.layers = append(p.layers, layer{t, l, at, floor})
 		}
-		dropped = floor > 0
-		return !dropped
+		p.dropped = floor > 0
+		return !p.dropped
 	})
-	if !dropped {
-		p.under = s.store.bucket(path)
+	return p
+}
+
+// below returns the bucket in the file, nil if there is none or it was dropped since.
+func (s *snapshot) below(p *place) *bolt.Bucket {
+	if !p.looked && !p.dropped {
+		p.under = s.store.bucket(p.path)
 	}
+	p.looked = true
+	return p.under
 }
 
 // seen turns the number of a transaction into the table's own.
@@ -114,10 +121,10 @@ func (s *snapshot) get(path Path, key []byte) []byte {
 			return value
 		}
 	}
-	if p.under == nil {
-		return nil
+	if b := s.below(p); b != nil {
+		return b.Get(key)
 	}
-	return p.under.Get(key)
+	return nil
 }
 
 // cursors are over the records of r, newest first.
@@ -127,8 +134,8 @@ func (s *snapshot) cursors(path Path, r Range) (all []cursor) {
 		v := p.layers[i] // the place may be another's before the cursor ends
 		all = append(all, &layerCursor{layer: &v, r: r})
 	}
-	if p.under != nil {
-		all = append(all, &boltCursor{c: p.under.Cursor(), r: r})
+	if b := s.below(p); b != nil {
+		all = append(all, &boltCursor{c: b.Cursor(), r: r})
 	}
 	return all
 }
@@ -141,21 +148,23 @@ func (s *snapshot) holdsRecords(path Path) bool {
 			return true
 		}
 	}
-	key, value := firstOf(p.under)
+	key, value := firstOf(s.below(p))
 	return key != nil && value != nil
 }
 
-// holdsBuckets tells whether there is a bucket inside path.
+// holdsBuckets tells whether there is a bucket inside path. It is the writer's.
 func (s *snapshot) holdsBuckets(path Path) (yes bool) {
 	p := s.place(path)
 	if len(p.layers) > 0 {
 		return false
 	}
-	if key, value := firstOf(p.under); key != nil {
+	if key, value := firstOf(s.below(p)); key != nil {
 		return value == nil
 	}
 	s.state.tables(func(t *table) bool {
-		t.all(func(l *list) { yes = yes || l.path != path && within(l.path, path) && s.holdsRecords(l.path) })
+		if t.outers[path] {
+			t.all(func(l *list) { yes = yes || l.path != path && within(l.path, path) && s.holdsRecords(l.path) })
+		}
 		return !yes
 	})
 	return yes

@@ -5,25 +5,26 @@ import (
 	"hash/maphash"
 	"math/bits"
 	"sync/atomic"
+	"unsafe"
 )
 
 // A table holds the newest changes in memory, until they lie in the file: for each bucket a skip list,
 // ordered by key. One goroutine adds to it while any number read it. Nothing in it is changed in place:
 // a key's newer value comes before its older ones, so a reader finds the newest of its own time.
 //
-// Nodes and data lie in large pieces of memory without pointers, which cost the garbage collector nothing.
+// Nodes lie in large pieces of memory without pointers, which cost the garbage collector nothing.
 type table struct {
-	base  uint64 // transactions are numbered in it from base+1 on
-	end   Position
-	lists [1 << 10]atomic.Pointer[list] // by the hash of their path
-	drops atomic.Pointer[[]drop]        // oldest first
-	nodes atomic.Pointer[[][]uint32]
-	data  atomic.Pointer[[][]byte]
-	size  atomic.Int64 // bytes of memory, about
+	base   uint64 // transactions are numbered in it from base+1 on
+	end    Position
+	lists  [1 << 13]atomic.Pointer[list] // by the hash of their path
+	drops  atomic.Pointer[[]drop]        // oldest first
+	pieces atomic.Pointer[[][]uint32]
+	size   atomic.Int64 // bytes of memory, about
 
 	// The writer's.
-	nodeUsed, dataUsed int // of the last piece
-	random             uint32
+	outers map[Path]bool // the buckets around those that have a list
+	used   int           // words of the last piece
+	random uint32
 }
 
 // A drop hides what its table and older ones have inside path, up to the transaction of that number.
@@ -35,17 +36,18 @@ type drop struct {
 // A list holds one bucket's changes.
 type list struct {
 	path   Path
-	chain  *list // the next with the same hash
+	hash   uint64
+	chain  *list // the next with the same place in the table
 	height atomic.Int32
 	head   [maxHeight]uint32
+	last   [maxHeight]uint32 // the last node on each level; the writer's
 }
 
-// A node is some words: where its key and value lie, its transaction, and the next node on each level.
+// A node is some words: its sizes, its transaction, the next node on each of its levels, and then, as
+// bytes, its key and value.
 const (
-	nodePiece  = iota // of data
-	nodeOffset        // in it
-	nodeKey           // the key's length; the value follows it
-	nodeValue         // the value's length + 1; 0 for a tombstone
+	nodeSizes = iota // the key's length, and in the upper half the number of levels
+	nodeValue        // the value's length + 1; 0 for a tombstone
 	nodeSeq
 	nodeNext
 )
@@ -53,35 +55,39 @@ const (
 const (
 	maxHeight = 12 // enough for 4^12 entries
 	nodeBits  = 16 // of a reference: the word in its piece; the rest says which piece. 0 is no node
-	maxPiece  = 256 << 10
-	minPiece  = 4 << 10
+	minPiece  = 1 << 10
+	maxPiece  = 1 << nodeBits // words, but for a piece that holds one large node
 )
 
 func newTable(base uint64) *table {
-	t := &table{base: base, random: 0x9e3779b9}
-	t.nodes.Store(&[][]uint32{make([]uint32, minPiece/4)})
-	t.data.Store(&[][]byte{make([]byte, minPiece)})
-	t.nodeUsed = 1 // reference 0 stays free
+	t := &table{base: base, outers: map[Path]bool{}, random: 0x9e3779b9}
+	t.pieces.Store(&[][]uint32{make([]uint32, minPiece)})
+	t.used = 1 // reference 0 stays free
 	return t
 }
 
 var pathSeed = maphash.MakeSeed()
 
-// list returns the list of the bucket at path, nil if nothing of it was changed.
-func (t *table) list(path Path) *list {
-	l := t.lists[maphash.String(pathSeed, string(path))%uint64(len(t.lists))].Load()
-	for l != nil && l.path != path {
+func hashPath(path Path) uint64 { return maphash.String(pathSeed, string(path)) }
+
+// list returns the list of the bucket at path, which has this hash, nil if nothing of it was changed.
+func (t *table) list(path Path, hash uint64) *list {
+	l := t.lists[hash%uint64(len(t.lists))].Load()
+	for l != nil && (l.hash != hash || l.path != path) {
 		l = l.chain
 	}
 	return l
 }
 
 // add makes the list of the bucket at path.
-func (t *table) add(path Path) *list {
-	head := &t.lists[maphash.String(pathSeed, string(path))%uint64(len(t.lists))]
-	l := &list{path: path, chain: head.Load()}
+func (t *table) add(path Path, hash uint64) *list {
+	head := &t.lists[hash%uint64(len(t.lists))]
+	l := &list{path: path, hash: hash, chain: head.Load()}
 	head.Store(l)
-	t.size.Add(int64(len(path)) + 128)
+	for outer := path.outer(); outer != "" && !t.outers[outer]; outer = outer.outer() {
+		t.outers[outer] = true
+	}
+	t.size.Add(int64(len(path)) + 192)
 	return l
 }
 
@@ -121,17 +127,28 @@ func (t *table) droppedAt(path Path, at uint32) (seq uint32) {
 // put adds what transaction seq made of key: value, or nil for a tombstone. Both are copied.
 func (t *table) put(l *list, seq uint32, key, value []byte) {
 	height := t.pickHeight()
-	ref, node := t.newNode(nodeNext + height)
-	t.store(node, key, value)
+	ref, node := t.newNode(nodeNext + height + (len(key)+len(value)+3)/4)
+	node[nodeSizes] = uint32(len(key)) | uint32(height)<<16
 	node[nodeSeq] = seq
-	var before [maxHeight]uint32 // 0 is the head
-	t.find(l, key, seq, &before)
+	data := nodeData(node, len(key)+len(value))
+	copy(data[copy(data, key):], value)
+	if value != nil {
+		node[nodeValue] = uint32(len(value)) + 1
+	}
+	before := l.last // most buckets grow at their end; 0 is the head
+	if before[0] != 0 && !t.precedes(before[0], key, seq) {
+		clear(before[:])
+		t.find(l, key, seq, &before)
+	}
 	if int32(height) > l.height.Load() {
 		l.height.Store(int32(height))
 	}
 	for level := range height {
 		next := t.next(l, before[level], level)
 		node[nodeNext+level] = atomic.LoadUint32(next)
+		if node[nodeNext+level] == 0 {
+			l.last[level] = ref
+		}
 		atomic.StoreUint32(next, ref) // from here on readers meet it
 	}
 }
@@ -145,42 +162,33 @@ func (t *table) pickHeight() int {
 }
 
 func (t *table) newNode(words int) (ref uint32, node []uint32) {
-	pieces := *t.nodes.Load()
+	pieces := *t.pieces.Load()
 	last := pieces[len(pieces)-1]
-	if t.nodeUsed+words > len(last) {
-		last = make([]uint32, min(2*len(last), maxPiece/4))
-		pieces = append(pieces, last)
-		t.nodes.Store(&pieces)
-		t.nodeUsed = 0
+	if t.used+words > len(last) {
+		last = make([]uint32, max(words, min(2*len(last), maxPiece)))
+		pieces = append(pieces, last) // a reader's slice ends before it
+		t.pieces.Store(&pieces)
+		t.used = 0
 	}
-	ref = uint32(len(pieces)-1)<<nodeBits | uint32(t.nodeUsed)
-	node = last[t.nodeUsed : t.nodeUsed+words]
-	t.nodeUsed += words
+	ref = uint32(len(pieces)-1)<<nodeBits | uint32(t.used)
+	node = last[t.used : t.used+words]
+	t.used += words
 	t.size.Add(int64(4 * words))
 	return ref, node
 }
 
-func (t *table) store(node []uint32, key, value []byte) {
-	pieces, size := *t.data.Load(), len(key)+len(value)
-	last := pieces[len(pieces)-1]
-	if t.dataUsed+size > len(last) {
-		last = make([]byte, max(size, min(2*len(last), maxPiece)))
-		pieces = append(pieces, last)
-		t.data.Store(&pieces)
-		t.dataUsed = 0
-	}
-	node[nodePiece], node[nodeOffset] = uint32(len(pieces)-1), uint32(t.dataUsed)
-	node[nodeKey] = uint32(len(key))
-	t.dataUsed += copy(last[t.dataUsed:], key)
-	if value != nil {
-		node[nodeValue] = uint32(len(value)) + 1
-		t.dataUsed += copy(last[t.dataUsed:], value)
-	}
-	t.size.Add(int64(size))
+func (t *table) at(ref uint32) []uint32 {
+	return (*t.pieces.Load())[ref>>nodeBits][ref&(1<<nodeBits-1):]
 }
 
-func (t *table) at(ref uint32) []uint32 {
-	return (*t.nodes.Load())[ref>>nodeBits][ref&(1<<nodeBits-1):]
+// nodeData is where a node's key and value lie, n bytes in all.
+func nodeData(node []uint32, n int) []byte {
+	words := node[nodeNext+node[nodeSizes]>>16:]
+	if n == 0 {
+		return nil
+	}
+	_ = words[(n-1)/4]
+	return unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), n)
 }
 
 // next is where the reference to the node after ref lies; ref 0 is the head.
@@ -191,19 +199,15 @@ func (t *table) next(l *list, ref uint32, level int) *uint32 {
 	return &t.at(ref)[nodeNext+level]
 }
 
-func (t *table) key(node []uint32) []byte {
-	from := node[nodeOffset]
-	return (*t.data.Load())[node[nodePiece]][from : from+node[nodeKey]]
-}
+func nodeKey(node []uint32) []byte { return nodeData(node, int(node[nodeSizes]&0xffff)) }
 
-// pair returns the node's key and value. They lie in the table's memory.
-func (t *table) pair(node []uint32) pair {
-	from := node[nodeOffset]
-	data, mid := (*t.data.Load())[node[nodePiece]], from+node[nodeKey]
-	p := pair{key: data[from:mid:mid]}
-	if size := node[nodeValue]; size > 0 {
-		end := mid + size - 1
-		p.value = data[mid:end:end]
+// nodePair returns the node's key and value. They lie in the table's memory.
+func nodePair(node []uint32) pair {
+	key, value := int(node[nodeSizes]&0xffff), int(node[nodeValue])-1
+	data := nodeData(node, key+max(value, 0))
+	p := pair{key: data[:key:key]}
+	if value >= 0 {
+		p.value = data[key:]
 	}
 	return p
 }
@@ -227,7 +231,7 @@ func (t *table) find(l *list, key []byte, seq uint32, before *[maxHeight]uint32)
 
 func (t *table) precedes(ref uint32, key []byte, seq uint32) bool {
 	node := t.at(ref)
-	order := bytes.Compare(t.key(node), key)
+	order := bytes.Compare(nodeKey(node), key)
 	return order < 0 || order == 0 && node[nodeSeq] > seq
 }
 
@@ -246,10 +250,10 @@ func (v *layer) get(key []byte) (value []byte, ok bool) {
 		return nil, false
 	}
 	node := v.t.at(ref)
-	if node[nodeSeq] <= v.floor || !bytes.Equal(v.t.key(node), key) {
+	if node[nodeSeq] <= v.floor || !bytes.Equal(nodeKey(node), key) {
 		return nil, false
 	}
-	return v.t.pair(node).value, true
+	return nodePair(node).value, true
 }
 
 // any tells whether the layer has anything.
@@ -279,7 +283,7 @@ func (c *layerCursor) next() pair {
 		return c.below(c.key)
 	}
 	ref := c.ref
-	for ref != 0 && bytes.Equal(c.t.key(c.t.at(ref)), c.key) { // older values of the same key
+	for ref != 0 && bytes.Equal(nodeKey(c.t.at(ref)), c.key) { // older values of the same key
 		ref = atomic.LoadUint32(&c.t.at(ref)[nodeNext])
 	}
 	return c.from(ref)
@@ -291,7 +295,7 @@ func (c *layerCursor) from(ref uint32) pair {
 		node := c.t.at(ref)
 		if seq := node[nodeSeq]; seq > c.floor && seq <= c.at {
 			c.ref = ref
-			return c.within(c.t.pair(node))
+			return c.within(nodePair(node))
 		}
 		ref = atomic.LoadUint32(&node[nodeNext])
 	}
@@ -305,7 +309,7 @@ func (c *layerCursor) below(bound []byte) pair {
 		if last == 0 {
 			return pair{}
 		}
-		key := c.t.key(c.t.at(last))
+		key := nodeKey(c.t.at(last))
 		if value, ok := c.get(key); ok {
 			return c.within(pair{key, value})
 		}

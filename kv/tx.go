@@ -78,7 +78,7 @@ func (tx *Tx) put(path Path, key []byte, version byte, data []byte) {
 // holdsRecords tells whether there can be a record in the bucket at path, and fails the transaction if
 // not: its name is none, it holds buckets, or one that it would be inside of holds records.
 func (tx *Tx) holdsRecords(path Path) bool {
-	if p := tx.under.place(path); p.records {
+	if p := tx.under.place(path); p.records || len(p.layers) > 0 && len(tx.own.dropped) == 0 {
 		return true
 	}
 	wrong := path == "" || path[0] == '/' || path[len(path)-1] == '/' || strings.Contains(string(path), "//")

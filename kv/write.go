@@ -272,8 +272,9 @@ func (t *table) insert(c *changeSet, seq uint64) (last uint64, fresh bool) {
 	var l *list
 	c.each(func(o op) {
 		if l == nil || l.path != o.path {
-			if l = t.list(o.path); l == nil {
-				l, fresh = t.add(o.path), true
+			hash := hashPath(o.path)
+			if l = t.list(o.path, hash); l == nil {
+				l, fresh = t.add(o.path, hash), true
 			}
 		}
 		t.put(l, t.seen(seq), o.key, o.value)
