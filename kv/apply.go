@@ -18,17 +18,18 @@ import (
 // from the last applied position on, and what is applied twice is the same as once.
 
 const (
-	// partOps bounds how many changes one bbolt transaction takes; more if the file has many free pages,
-	// since each transaction writes their list.
-	partOps = 20_000
+	// defaultPartOps bounds how many changes one bbolt transaction takes; more if the file has many free
+	// pages, since each transaction writes their list.
+	defaultPartOps = 20_000
 	// retryAfter is when the applier tries again on a disk that was full.
 	retryAfter = time.Second
 )
 
 // marks tell how much of the log the file holds.
 var (
-	marks   = Bucket[mark]{system.Join("redo"), JSON[mark](1)}
-	markKey = []byte("mark")
+	marks    = Bucket[mark]{system.Join("redo"), JSON[mark](1)}
+	markKey  = []byte("mark")
+	begunKey = []byte("begun") // where the table ends that is being moved in, in several parts
 )
 
 // A mark is what the file says of its log.
@@ -187,7 +188,7 @@ func (db *DB) moveIn(t *table) error {
 	var lists []*list
 	t.all(func(l *list) { lists = append(lists, l) })
 	slices.SortFunc(lists, func(a, b *list) int { return strings.Compare(string(a.path), string(b.path)) })
-	most := partOps + db.bolt.Stats().FreePageN
+	most := db.opt.partOps + db.bolt.Stats().FreePageN
 	for first, last := true, false; !last; first = false {
 		if err := db.writePart(func(s *boltStore) (err error) {
 			if first {
@@ -199,7 +200,9 @@ func (db *DB) moveIn(t *table) error {
 				ops += n
 			}
 			if last = len(lists) == 0; err == nil && last {
-				err = putMark(s, mark{db.log.id, t.end, true})
+				err = putMark(s, markKey, mark{db.log.id, t.end, true})
+			} else if err == nil && first {
+				err = putMark(s, begunKey, mark{db.log.id, t.end, true})
 			}
 			return err
 		}); err != nil {
@@ -245,7 +248,7 @@ func dropAll(s *boltStore, t *table) error {
 	return nil
 }
 
-func putMark(s *boltStore, m mark) error {
+func putMark(s *boltStore, key []byte, m mark) error {
 	b, err := s.create(marks.Path)
 	if err != nil {
 		return err
@@ -254,7 +257,7 @@ func putMark(s *boltStore, m mark) error {
 	if err != nil {
 		return err
 	}
-	return b.Put(markKey, seal(markKey, marks.Codec.Version, data))
+	return b.Put(key, seal(key, marks.Codec.Version, data))
 }
 
 // writeList writes a bucket's newest changes and returns how many they were.

@@ -93,3 +93,34 @@ func BenchmarkCommit(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkView reads one record by its key: from the file, and from memory.
+func BenchmarkView(b *testing.B) {
+	for _, settled := range []bool{true, false} {
+		b.Run(fmt.Sprintf("settled=%v", settled), func(b *testing.B) {
+			db := newTest(b)
+			r := newRows(1)[0]
+			var keys [][]byte
+			do(b, db, func(tx *Tx) {
+				for i := range 1000 {
+					keys = append(keys, number(i))
+					r.records.Put(tx, number(i), make([]byte, 300))
+				}
+			})
+			if settled {
+				settle(b, db)
+			}
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for i := 0; pb.Next(); i++ {
+					if _, err := View(db, func(tx *Tx) (bool, error) {
+						_, ok := r.records.Get(tx, keys[i%len(keys)])
+						return ok, nil
+					}); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		})
+	}
+}

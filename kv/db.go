@@ -38,6 +38,11 @@ type Options struct {
 	Migrations []func(tx *Tx) error
 	// AllowNetworkFS opens the file even on a network file system.
 	AllowNetworkFS bool
+
+	// For tests.
+	segmentBytes int64                // at which a segment of the log ends
+	partOps      int                  // that one bbolt transaction of the applier takes, or more
+	commitBolt   func(*bolt.Tx) error // stands in for bbolt's
 }
 
 const (
@@ -59,6 +64,7 @@ type DB struct {
 	done     chan struct{}      // closed when the writer has ended
 	stats    stats
 	recovery Recovery
+	begun    Position // the end of the last table that the file may have a part of
 
 	state   atomic.Pointer[state]
 	visible atomic.Uint64         // the number of the last durable transaction
@@ -101,6 +107,11 @@ func open(path string, opt Options, d disk) (*DB, error) {
 	opt.Schema = cmp.Or(opt.Schema, 1)
 	opt.Overlay = cmp.Or(opt.Overlay, defaultOverlay)
 	opt.ApplyAfter = cmp.Or(opt.ApplyAfter, defaultApplyAfter)
+	opt.segmentBytes = cmp.Or(opt.segmentBytes, defaultSegmentBytes)
+	opt.partOps = cmp.Or(opt.partOps, defaultPartOps)
+	if opt.commitBolt == nil {
+		opt.commitBolt = (*bolt.Tx).Commit
+	}
 	if err := checkFileSystem(filepath.Dir(path), opt.AllowNetworkFS); err != nil {
 		return nil, err
 	}
@@ -113,7 +124,7 @@ func open(path string, opt Options, d disk) (*DB, error) {
 	}
 	db := &DB{
 		bolt: b, file: file, disk: d, opt: opt, path: path,
-		commitBolt:  (*bolt.Tx).Commit,
+		commitBolt:  opt.commitBolt,
 		requests:    make(chan *request, maxGroup),
 		freezing:    make(chan chan struct{}),
 		done:        make(chan struct{}),
@@ -158,6 +169,8 @@ func (db *DB) prepare() error {
 func (db *DB) openLog() error {
 	m, err := View(db, func(tx *Tx) (mark, error) {
 		m, _ := marks.Get(tx, markKey)
+		begun, _ := marks.Get(tx, begunKey)
+		db.begun = begun.Applied
 		return m, nil
 	})
 	if err != nil {
@@ -166,7 +179,7 @@ func (db *DB) openLog() error {
 	if m.Log == 0 { // made before there was a log
 		m.Log = rand.Uint64() | 1
 	}
-	db.log = newRedo(db.disk, db.path, m.Log)
+	db.log = newRedo(db.disk, db.path, m.Log, db.opt.segmentBytes)
 	if m.Open {
 		return db.log.recover(m.Applied, db.reapply)
 	}
@@ -177,11 +190,11 @@ func (db *DB) openLog() error {
 		return fmt.Errorf("beginning the redo log: %w", err)
 	}
 	// The log is there before the file says so.
-	return db.writePart(func(s *boltStore) error { return putMark(s, mark{m.Log, m.Applied, true}) })
+	return db.writePart(func(s *boltStore) error { return putMark(s, markKey, mark{m.Log, m.Applied, true}) })
 }
 
 // reapply brings a group's transactions back from the log into memory. What exceeds its bounds is moved
-// into the file at once.
+// into the file at once; but nothing that ends within a table of which the file has a part.
 func (db *DB) reapply(group []changeSet, end Position) error {
 	t, seq := db.state.Load().active, db.visible.Load()
 	for i := range group {
@@ -191,7 +204,7 @@ func (db *DB) reapply(group []changeSet, end Position) error {
 	db.recovery.Transactions += int64(len(group))
 	db.visible.Store(seq)
 	t.end = end
-	if t.size.Load() < db.opt.Overlay/2 {
+	if t.size.Load() < db.opt.Overlay/2 || end < db.begun {
 		return nil
 	}
 	db.freeze()
@@ -236,7 +249,7 @@ func (db *DB) Close() error {
 // endLog says in the file that it needs no log, and removes that.
 func (db *DB) endLog() error {
 	m := mark{db.log.id, db.log.at, false}
-	if err := db.writePart(func(s *boltStore) error { return putMark(s, m) }); err != nil {
+	if err := db.writePart(func(s *boltStore) error { return putMark(s, markKey, m) }); err != nil {
 		return err
 	}
 	return db.log.end(db.opt.KeepLog)

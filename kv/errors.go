@@ -23,6 +23,8 @@ var (
 	ErrForeign = errors.New("not a database of this program")
 	// ErrNewer: the file was written by a newer version of this program.
 	ErrNewer = errors.New("written by a newer version of this program")
+	// ErrGone: the redo log doesn't hold the changes any more.
+	ErrGone = errors.New("the redo log has no changes from so long ago")
 	// ErrLocked: another process holds the file.
 	ErrLocked = errors.New("in use by another process")
 	// ErrNetworkFS: the directory lies on a network file system, where locks can't be relied on.

@@ -194,9 +194,13 @@ type outcome struct {
 	panicked any
 }
 
-// runGroup runs the functions as one group, in this order: it holds the writer until all are queued.
+// runGroup runs the functions as one group, in this order: it holds the writer until all are queued. It
+// returns nil if the writer can't be held.
 func runGroup(db *DB, fns ...func(*Tx) error) []outcome {
 	release := holdWriter(db)
+	if release == nil {
+		return nil
+	}
 	outcomes := make([]outcome, len(fns))
 	var wg sync.WaitGroup
 	for i, fn := range fns {
@@ -211,15 +215,19 @@ func runGroup(db *DB, fns ...func(*Tx) error) []outcome {
 	return outcomes
 }
 
-// holdWriter keeps the writer inside a function until release is called.
+// holdWriter keeps the writer inside a function until release is called; nil if the writer runs none.
 func holdWriter(db *DB) (release func()) {
 	holds, goOn, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
 		_ = try(db, func(*Tx) error { close(holds); <-goOn; return nil })
 	}()
-	<-holds
-	return func() { close(goOn); <-ended }
+	select {
+	case <-holds:
+		return func() { close(goOn); <-ended }
+	case <-ended:
+		return nil
+	}
 }
 
 // waitQueued waits until n requests wait for the writer.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -26,14 +27,16 @@ type Position uint64
 // behind is no record, nor is anything that a caller stored. The first place without a valid record ends
 // the segment; the log goes on if there is a segment that begins at just this position.
 type redo struct {
-	disk disk
-	dir  string
-	id   uint64 // of the database whose log this is, drawn at random
+	disk         disk
+	dir          string
+	id           uint64 // of the database whose log this is, drawn at random
+	segmentBytes int64  // at which a segment ends; the record that reaches beyond it is still in it
 
 	file   logFile  // the newest segment
 	base   Position // where it begins
 	at     Position // where the next record goes
 	filled int64    // bytes of file that can be written to without a need for room
+	ended  bool     // nothing more goes into file: the disk may have a segment that begins at at
 	names  map[Path]uint64
 	record []byte // the next one
 	named  []Path // in it
@@ -47,11 +50,10 @@ type redo struct {
 }
 
 const (
-	segmentHeader = 32
-	recordHeader  = 16
-	// segmentBytes is the size at which a segment ends; the record that reaches beyond it is still in it.
-	segmentBytes = 16 << 20
-	maxSpares    = 2
+	segmentHeader       = 32
+	recordHeader        = 16
+	defaultSegmentBytes = 16 << 20
+	maxSpares           = 2
 	// A segment grows by at least minFill and at most maxFill bytes of zeros.
 	minFill = 64 << 10
 	maxFill = 1 << 20
@@ -61,8 +63,8 @@ var redoMagic = [8]byte{'t', 'u', 'c', 'o', 'r', 'e', 'd', 'o'}
 
 const redoVersion = 1
 
-func newRedo(d disk, path string, id uint64) *redo {
-	return &redo{disk: d, dir: path + "-redo", id: id, pins: map[*Position]struct{}{}}
+func newRedo(d disk, path string, id uint64, segmentBytes int64) *redo {
+	return &redo{disk: d, dir: path + "-redo", id: id, segmentBytes: segmentBytes, pins: map[*Position]struct{}{}}
 }
 
 func segmentName(base Position) string { return fmt.Sprintf("%016x.redo", uint64(base)) }
@@ -102,6 +104,7 @@ func (l *redo) roll(at Position) error {
 		err, filled = l.fill(file, filled, minFill), minFill
 	}
 	if err == nil {
+		l.ended = true
 		_, err = file.WriteAt(l.header(at), 0)
 	}
 	if err == nil {
@@ -118,7 +121,7 @@ func (l *redo) roll(at Position) error {
 	if l.file != nil {
 		l.file.Close() // all of it is synced
 	}
-	l.file, l.base, l.at, l.filled, l.names = file, at, at, filled, map[Path]uint64{}
+	l.file, l.base, l.at, l.filled, l.ended, l.names = file, at, at, filled, false, map[Path]uint64{}
 	l.durable.Store(uint64(at))
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -165,7 +168,7 @@ func (l *redo) offset(p Position) int64 { return segmentHeader + int64(p-l.base)
 
 // start begins the next record.
 func (l *redo) start() error {
-	if l.at-l.base >= segmentBytes {
+	if l.ended || int64(l.at-l.base) >= l.segmentBytes {
 		if err := l.roll(l.at); err != nil {
 			return fmt.Errorf("%w: the next part of the redo log: %w", ErrNoRoom, err)
 		}
@@ -293,10 +296,10 @@ func (l *redo) release(upTo Position, keep int64) error {
 // retire keeps the file of a segment for another use, or removes it.
 func (l *redo) retire(base Position) error {
 	name := segmentName(base)
-	if len(l.spares) == maxSpares {
+	spare := sparePrefix + name
+	if len(l.spares) >= maxSpares || slices.Contains(l.spares, spare) { // one made twice after crashes
 		return l.disk.remove(l.path(name))
 	}
-	spare := sparePrefix + name
 	if err := l.disk.rename(l.path(name), l.path(spare)); err != nil {
 		return err
 	}
@@ -305,9 +308,9 @@ func (l *redo) retire(base Position) error {
 }
 
 // shrink begins a new segment, which is small, and removes the files of those before. All that was logged
-// is durable elsewhere.
+// is durable elsewhere. A segment in which nothing was logged yet stays: the next one would have its name.
 func (l *redo) shrink(keep int64) error {
-	if err := l.removeSpares(); err != nil || l.filled <= 2*minFill {
+	if err := l.removeSpares(); err != nil || l.filled <= 2*minFill || l.at == l.base {
 		return err
 	}
 	if err := l.roll(l.at); err != nil {
@@ -381,5 +384,5 @@ func (l *redo) bytes() int64 {
 	if len(l.segments) == 0 {
 		return 0
 	}
-	return int64(l.durable.Load()) - int64(l.segments[0]) + int64(len(l.spares))*segmentBytes
+	return int64(l.durable.Load()) - int64(l.segments[0]) + int64(len(l.spares))*l.segmentBytes
 }

@@ -22,6 +22,9 @@ func (l *redo) recover(from Position, apply func(group []changeSet, end Position
 	if err := l.find(); err != nil {
 		return err
 	}
+	if err := l.leaveOutUnfinished(); err != nil {
+		return err
+	}
 	for len(l.segments) > 1 && l.segments[1] <= from {
 		if err := l.retire(l.segments[0]); err != nil {
 			return err
@@ -35,16 +38,10 @@ func (l *redo) recover(from Position, apply func(group []changeSet, end Position
 	var tail *segment
 	for i, base := range l.segments {
 		s, err := l.read(base)
-		switch {
-		case errors.Is(err, errNoSegment) && i > 0 && i == len(l.segments)-1: // a crash cut its making short
-			l.segments = l.segments[:i]
-			if err := l.retire(base); err != nil {
-				return err
-			}
-			continue
-		case err != nil:
+		if err != nil {
 			return err
-		case i > 0 && base != tail.end():
+		}
+		if i > 0 && base != tail.end() {
 			return damaged("the redo log goes on at position %d, not at %d", base, tail.end())
 		}
 		if err := s.each(from, func(at, end Position, sets []changeSet) error {
@@ -82,6 +79,21 @@ func (l *redo) find() error {
 	}
 	slices.Sort(l.segments)
 	return nil
+}
+
+// leaveOutUnfinished retires the newest segment if a crash cut its making short. This comes first: the one
+// before it is needed then, even if all in it was applied.
+func (l *redo) leaveOutUnfinished() error {
+	last := len(l.segments) - 1
+	if last < 1 {
+		return nil
+	}
+	if _, err := l.read(l.segments[last]); !errors.Is(err, errNoSegment) {
+		return err
+	}
+	newest := l.segments[last]
+	l.segments = l.segments[:last]
+	return l.retire(newest)
 }
 
 // resume makes the log go on behind tail. If the last sync failed or was cut short, the disk may not

@@ -1,6 +1,8 @@
 package kv
 
 import (
+	"sync"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -48,6 +50,9 @@ type place struct {
 	records bool // a transaction found that there can be records in it
 }
 
+// snapshots are used again: a reader needs little else.
+var snapshots = sync.Pool{New: func() any { return &snapshot{store: newBoltStore(nil)} }}
+
 // snapshot opens the newest durable state. If the applier begins or ends its work meanwhile, the file and
 // the tables may not fit together; so it looks again.
 func (db *DB) snapshot() (*snapshot, error) {
@@ -58,13 +63,22 @@ func (db *DB) snapshot() (*snapshot, error) {
 			return nil, err
 		}
 		if db.state.Load() == s {
-			return &snapshot{state: s, at: db.visible.Load(), tx: tx, store: newBoltStore(tx)}, nil
+			snap := snapshots.Get().(*snapshot)
+			snap.state, snap.at, snap.tx, snap.store.tx = s, db.visible.Load(), tx, tx
+			return snap, nil
 		}
 		_ = tx.Rollback()
 	}
 }
 
-func (s *snapshot) close() { _ = s.tx.Rollback() }
+// close ends the snapshot. Nothing that was found through it may be used after that.
+func (s *snapshot) close() {
+	_ = s.tx.Rollback()
+	s.forget()
+	s.state, s.tx, s.store.tx = nil, nil, nil
+	clear(s.store.buckets)
+	snapshots.Put(s)
+}
 
 // place finds the bucket at path. What it returns is good until the next call.
 func (s *snapshot) place(path Path) *place {
@@ -109,8 +123,12 @@ func (t *table) seen(at uint64) uint32 {
 // forget makes the snapshot look again where buckets lie: one was made or dropped.
 func (s *snapshot) forget() {
 	for i := range s.places {
-		s.places[i] = place{layers: s.places[i].layers[:0]}
+		if p := &s.places[i]; p.path != "" {
+			clear(p.layers) // so that it holds no table any longer
+			*p = place{layers: p.layers[:0]}
+		}
 	}
+	s.oldest = 0
 }
 
 // get returns the value at key, nil if there is none.
