@@ -31,6 +31,7 @@ type serveFlags struct {
 	Keys              string         `help:"Directory of the pepper and the master key; DATA/keys by default." type:"path" placeholder:"DIR"`
 	MaxSize           size           `help:"Largest size of the database, such as 20GiB; unlimited by default." default:"0" placeholder:"SIZE"`
 	Reserve           size           `help:"Space on the disk, and below max-size, that only revoking keys and its like may use; at it, workspaces become READ_ONLY." default:"256MiB" placeholder:"SIZE"`
+	Overlay           size           `help:"Memory for what is in the redo log but not moved into the database yet; the log's size is bounded by about the same. When it is full, writers wait." default:"128MiB" placeholder:"SIZE"`
 	StagingTransports bool           `help:"Let lines of staging use real transports."`
 	AllowFetch        []netip.Prefix `help:"Private networks from which attachments may be fetched." placeholder:"CIDR"`
 	AllowNetworkFs    bool           `help:"Open a database on a network file system, where locks can't be relied on."`
@@ -47,12 +48,12 @@ func (c *serveCommand) Run(out *output) error {
 	if err != nil {
 		return err
 	}
-	signals := catchSignals()
+	signals, began := catchSignals(), time.Now()
 	srv, err := start(c.serveFlags, log)
 	if err != nil {
 		return advise(err)
 	}
-	log.Info().Str("address", srv.Addr()).Str("data", c.Data).Str("version", version).Msg("serving")
+	log.Info().Dur("took", time.Since(began)).Str("address", srv.Addr()).Str("data", c.Data).Str("version", version).Msg("serving")
 	return srv.wait(signals)
 }
 
@@ -127,11 +128,14 @@ func start(f serveFlags, log zerolog.Logger) (*server, error) {
 func (s *server) start() (err error) {
 	f, log := s.flags, s.log
 	s.eng, err = engine.Open(engine.Options{
-		Dir: f.Data, KeysDir: f.Keys, MaxSize: int64(f.MaxSize), Reserve: int64(f.Reserve), StagingTransports: f.StagingTransports,
+		Dir: f.Data, KeysDir: f.Keys, MaxSize: int64(f.MaxSize), Reserve: int64(f.Reserve), Overlay: int64(f.Overlay), StagingTransports: f.StagingTransports,
 		AllowFetch: f.AllowFetch, AllowNetworkFS: f.AllowNetworkFs, Log: log,
 	})
 	if err != nil {
 		return err
+	}
+	if r := s.eng.Recovery(); r.Transactions > 0 {
+		log.Info().Int64("transactions", r.Transactions).Int64("bytes", r.Bytes).Dur("took", r.Took).Msg("recovered from the redo log")
 	}
 	ln, err := net.Listen("tcp", f.Listen)
 	if err != nil {

@@ -227,7 +227,7 @@ func (env *environment) returnUnit(tx *kv.Tx, m *Message, conversations int64) r
 
 // refund gives back to the counters in memory what the store has given back.
 func (env *environment) refund(list []refund) {
-	c, lines := env.tenant.pools[env.name.pool()], env.lines.Load()
+	c, lines := env.counters, env.lines.Load()
 	for _, r := range list {
 		if r.plan != 0 {
 			takeBack(c.messages, r.plan, quota.Sums{First: 1, Second: 1}, true)

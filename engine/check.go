@@ -83,13 +83,13 @@ func (c *checker) messages(env *environment, plan *tally) {
 		own.add(&m)
 		plan.add(&m)
 		for _, k := range env.indexKeys(&m) {
-			c.expect(indexes[k.index], k.key, "message "+m.ID.String())
+			c.expect(indexes[k.index], string(k.key), "message "+m.ID.String())
 		}
 	}
 	for _, x := range indexes {
 		c.others(x, func(key []byte) bool {
 			m, ok := s.messages.Get(c.tx, idOf[messageKind](key).key())
-			return ok && slices.Contains(env.indexKeys(&m), indexKey{x.index, string(key)})
+			return ok && slices.ContainsFunc(env.indexKeys(&m), indexKey{x.index, key}.equal)
 		})
 	}
 	c.lineUsage(env, own)

@@ -72,23 +72,28 @@ func (w *world) remember() (undo func()) {
 	type record struct {
 		path       kv.Path
 		key, value string
+		version    byte
 		index      bool
 	}
-	raw := func(path kv.Path) kv.Bucket[string] {
-		return kv.Bucket[string]{Path: path, Codec: kv.Codec[string]{Version: 1,
-			Encode: func(s string) ([]byte, error) { return []byte(s), nil },
-			Decode: func(_ byte, data []byte) (string, error) { return string(data), nil }}}
+	type sealed struct {
+		version byte
+		data    string
+	}
+	raw := func(path kv.Path, version byte) kv.Bucket[sealed] {
+		return kv.Bucket[sealed]{Path: path, Codec: kv.Codec[sealed]{Version: version,
+			Encode: func(s sealed) ([]byte, error) { return []byte(s.data), nil },
+			Decode: func(version byte, data []byte) (sealed, error) { return sealed{version, string(data)}, nil }}}
 	}
 	var all []record
 	var walk func(tx *kv.Tx, path kv.Path)
 	walk = func(tx *kv.Tx, path kv.Path) {
 		if indexNames[path[strings.LastIndexByte(string(path), '/')+1:]] {
 			for key := range (kv.Index{Path: path}).Scan(tx, kv.Range{}) {
-				all = append(all, record{path, string(key), "", true})
+				all = append(all, record{path: path, key: string(key), index: true})
 			}
 		} else if strings.Contains(string(path), "/") {
-			for key, value := range raw(path).Scan(tx, kv.Range{}) {
-				all = append(all, record{path, string(key), value, false})
+			for key, value := range raw(path, 0).Scan(tx, kv.Range{}) {
+				all = append(all, record{path: path, key: string(key), value: value.data, version: value.version})
 			}
 		}
 		for _, name := range tx.Children(path) {
@@ -104,7 +109,7 @@ func (w *world) remember() (undo func()) {
 				if r.index {
 					kv.Index{Path: r.path}.Put(tx, []byte(r.key))
 				} else {
-					raw(r.path).Put(tx, []byte(r.key), r.value)
+					raw(r.path, r.version).Put(tx, []byte(r.key), sealed{r.version, r.value})
 				}
 			}
 		})

@@ -1,7 +1,7 @@
 package engine
 
 import (
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -10,30 +10,43 @@ import (
 // clock tells the time by which days are opened. It follows the wall clock back at once (labels never
 // go back by themselves), and forward as fast as time really passes; but a jump forward is held, so
 // that a wrong clock opens no new day. A held jump ends when the operator accepts it, when the program
-// starts again, or when time has caught up.
+// starts again, or when time has caught up. No method takes a lock.
 type clock struct {
 	now     func() time.Time
-	elapsed func() time.Duration // since some instant, also while the machine slept
+	elapsed func() time.Duration // since some instant, also while the machine slept; a system call
+	ticks   func() time.Duration // since some instant, perhaps without the time asleep; cheap
 
-	changed func(ahead time.Duration, held bool) // hears of jumps; called under mu
+	changed func(ahead time.Duration, held bool) // hears of each jump once
 
-	mu   sync.Mutex
-	wall time.Time     // trusted reading
-	at   time.Duration // elapsed at that reading
-	held bool          // the wall clock is ahead of what is trusted
+	trust atomic.Pointer[reading]
 }
 
-// tolerance is how far the wall clock may run ahead of the time that passed: corrections by NTP.
-const tolerance = 2 * time.Minute
+// A reading is what the clocks showed together, the last time that it was news.
+type reading struct {
+	wall     time.Time
+	at, tick time.Duration // elapsed and ticks
+	held     bool          // the wall clock is ahead of what is trusted; the reading is the last from before
+}
+
+const (
+	// tolerance is how far the wall clock may run ahead of the time that passed: corrections by NTP.
+	tolerance = 2 * time.Minute
+	// slack is how far clocks that are read one after the other differ without any of them being set.
+	slack = time.Millisecond
+)
 
 func (c *clock) start(now func() time.Time, changed func(ahead time.Duration, held bool)) {
+	began := time.Now()
 	c.now, c.elapsed, c.changed = now, bootTime, changed
-	c.wall, c.at = c.reading()
+	c.ticks = func() time.Duration { return time.Since(began) }
+	c.accept()
 }
 
-// reading is the wall clock's time beside the time that passed. The wall clock's monotonic part is cut
-// off: with it, the difference of two readings would never show that the clock was set.
-func (c *clock) reading() (wall time.Time, at time.Duration) { return c.now().Round(0), c.elapsed() }
+// read reads all clocks. The wall clock's monotonic part is cut off: with it, the difference of two
+// readings would never show that the clock was set.
+func (c *clock) read() *reading {
+	return &reading{wall: c.now().Round(0), at: c.elapsed(), tick: c.ticks()}
+}
 
 // bootTime is the time since the machine started, including sleep, which time.Since leaves out.
 func bootTime() time.Duration {
@@ -46,28 +59,44 @@ func bootTime() time.Duration {
 
 // trusted returns the time by which days open, and whether the wall clock is ahead of it.
 func (c *clock) trusted() (t time.Time, held bool) {
-	wall, at := c.reading()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	passed := c.wall.Add(at - c.at)
-	held = wall.Sub(passed) > tolerance
-	if held != c.held || passed.Sub(wall) > tolerance {
-		c.changed(wall.Sub(passed), held)
+	last := c.trust.Load()
+	if !last.held {
+		wall, tick := c.now().Round(0), c.ticks()
+		if moved := wall.Sub(last.wall) - (tick - last.tick); -slack <= moved && moved <= slack {
+			return wall, false
+		}
 	}
-	if c.held = held; held {
-		return passed, true
+	return c.judge()
+}
+
+// judge looks at the time that passed, whenever the wall clock did anything but go on.
+func (c *clock) judge() (t time.Time, held bool) {
+	for {
+		last := c.trust.Load()
+		next := c.read()
+		passed := last.wall.Add(next.at - last.at)
+		ahead := next.wall.Sub(passed)
+		if held = ahead > tolerance; held {
+			if last.held {
+				return passed, true
+			}
+			next = &reading{last.wall, last.at, last.tick, true}
+		}
+		if !c.trust.CompareAndSwap(last, next) {
+			continue // another one judged meanwhile
+		}
+		if held != last.held || ahead < -tolerance {
+			c.changed(ahead, held)
+		}
+		if held {
+			return passed, true
+		}
+		return next.wall, false
 	}
-	c.wall, c.at = wall, at
-	return wall, false
 }
 
 // accept makes the wall clock's reading the trusted one.
-func (c *clock) accept() {
-	wall, at := c.reading()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.wall, c.at, c.held = wall, at, false
-}
+func (c *clock) accept() { c.trust.Store(c.read()) }
 
 // AcceptClock makes the wall clock's time the one by which days open, after a jump.
 func (a Admin) AcceptClock() {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -15,8 +16,13 @@ import (
 	"tuco/kv"
 )
 
-// Schema is the version of what this program stores.
-const Schema = 1
+// Schema is the version of what this program stores. Since 2 there is a redo log, which an older program
+// would not read, and records have a shorter encoding; those of 1 stay as they are until they are changed.
+const Schema = 2
+
+var migrations = []func(tx *kv.Tx) error{
+	func(*kv.Tx) error { return nil },
+}
 
 // Options open an engine. Only Dir is needed.
 type Options struct {
@@ -28,6 +34,9 @@ type Options struct {
 	MaxSize int64
 	// Reserve is how many bytes are kept for what must be possible on a full disk.
 	Reserve int64
+	// Overlay bounds the memory, in bytes, of what is durable in the redo log but not in the database yet.
+	// [kv.Options] says what if 0.
+	Overlay int64
 	// StagingTransports lets staging lines use real transports, as production does.
 	StagingTransports bool
 	// AllowFetch are networks from which attachments may be fetched although they are private.
@@ -50,6 +59,7 @@ type Engine struct {
 	keys    *keyCache
 	tags    tags
 	work    workHook
+	room    atomic.Int64 // the newest verdict on the disk's room: see StorageLow
 
 	mu      sync.RWMutex // guards tenants
 	tenants map[WorkspaceID]*tenant
@@ -58,7 +68,9 @@ type Engine struct {
 // DatabaseName is the database's file name in the data directory.
 const DatabaseName = "tuco.db"
 
-// Open opens the data directory, makes it if it is absent, and rebuilds every counter.
+// Open opens the data directory, makes it if it is absent, and rebuilds every counter from the stored
+// totals. It compares them with the messages themselves only as far as these are few, so that it takes no
+// longer when there are millions; [Engine.Check] compares all.
 //
 // Errors: those of [kv.Open], and a missing key file, named.
 func Open(opt Options) (*Engine, error) {
@@ -72,13 +84,14 @@ func Open(opt Options) (*Engine, error) {
 		return nil, err
 	}
 	db, err := kv.Open(filepath.Join(opt.Dir, DatabaseName), kv.Options{
-		Now: opt.Now, MaxSize: opt.MaxSize, Reserve: opt.Reserve, Schema: Schema, AllowNetworkFS: opt.AllowNetworkFS,
+		Now: opt.Now, MaxSize: opt.MaxSize, Reserve: opt.Reserve, Overlay: opt.Overlay, Schema: Schema, Migrations: migrations, AllowNetworkFS: opt.AllowNetworkFS,
 	})
 	if err != nil {
 		return nil, err
 	}
 	e := &Engine{db: db, opt: opt, log: opt.Log, tenants: map[WorkspaceID]*tenant{}}
 	e.clock.start(opt.Now, e.clockChanged)
+	e.measureRoom(e.clock.ticks())
 	if err := e.load(); err != nil {
 		return nil, errors.Join(err, e.close())
 	}
@@ -113,6 +126,9 @@ func (e *Engine) close() error {
 
 // Failed is closed when a commit's outcome is not known: the process should end, and recover at its next start.
 func (e *Engine) Failed() <-chan struct{} { return e.db.Failed() }
+
+// Recovery tells what the opening found in the redo log.
+func (e *Engine) Recovery() kv.Recovery { return e.db.Recovery() }
 
 // Stats are the store's counts.
 func (e *Engine) Stats() kv.Stats { return e.db.Stats() }

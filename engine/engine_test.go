@@ -67,7 +67,7 @@ func (c *testClock) set(t time.Time) {
 // world is an engine with one workspace, for a test.
 type world struct {
 	*Engine
-	t     *testing.T
+	t     testing.TB
 	clock *testClock
 	opt   Options
 	id    WorkspaceID
@@ -83,12 +83,12 @@ func newPerDay(n int64) PlanChange {
 
 // newWorld opens an engine with a workspace on a plan of its own. When the test ends everything is
 // checked and closed.
-func newWorld(t *testing.T, plan PlanChange) *world {
+func newWorld(t testing.TB, plan PlanChange) *world {
 	t.Helper()
 	return newWorldIn(t, plan, "UTC", Options{})
 }
 
-func newWorldIn(t *testing.T, plan PlanChange, zone string, opt Options) *world {
+func newWorldIn(t testing.TB, plan PlanChange, zone string, opt Options) *world {
 	t.Helper()
 	w := &world{t: t, clock: &testClock{wall: noon, past: time.Hour}}
 	opt.Dir = filepath.Join(t.TempDir(), "data")
@@ -123,8 +123,20 @@ func (w *world) open() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	e.clock.elapsed = w.clock.elapsed
-	e.clock.wall, e.clock.at = e.clock.reading()
+	e.clock.elapsed, e.clock.ticks = w.clock.elapsed, w.clock.elapsed
+	e.clock.accept()
+	w.Engine = e
+}
+
+// realTime opens the engine again by the machine's own clocks.
+func (w *world) realTime() {
+	w.t.Helper()
+	w.close()
+	w.opt.Now = nil
+	e, err := Open(w.opt)
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	w.Engine = e
 }
 

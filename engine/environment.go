@@ -54,12 +54,15 @@ type environment struct {
 	tag    kv.Tag
 	store  store
 
+	usage    kv.Bucket[PlanUsage] // of the workspace, by pool
+	counters *counters            // of its pool; never changed
+
 	lines atomic.Pointer[lineSet] // replaced as a whole after each change of a line
 	turn  atomic.Uint64           // whose turn it is among the lines
 }
 
 func newEnvironment(t *tenant, w Workspace, name Environment) *environment {
-	return &environment{engine: t.engine, tenant: t, name: name, tag: w.tag(name), store: newStore(w.ID.path().Join(string(name)))}
+	return &environment{engine: t.engine, tenant: t, name: name, tag: w.tag(name), store: newStore(w.ID.path().Join(string(name))), usage: usageBucket(w.ID)}
 }
 
 func (env *environment) path() kv.Path { return env.tenant.path().Join(string(env.name)) }
@@ -94,19 +97,19 @@ type store struct {
 
 func newStore(path kv.Path) store {
 	return store{
-		leads:      kv.Bucket[Lead]{Path: path.Join("leads"), Codec: kv.JSON[Lead](1)},
+		leads:      kv.Bucket[Lead]{Path: path.Join("leads"), Codec: leadCodec},
 		leadText:   kv.Bucket[string]{Path: path.Join("leads.text"), Codec: textCodec},
 		leadByAddr: kv.Index{Path: path.Join("leads.address")},
 		leadByList: kv.Index{Path: path.Join("leads.list")},
-		lists:      kv.Bucket[List]{Path: path.Join("lists"), Codec: kv.JSON[List](1)},
-		quickSends: kv.Bucket[ListID]{Path: path.Join("lists.quick"), Codec: kv.JSON[ListID](1)},
-		counts:     kv.Bucket[int64]{Path: path.Join("counts"), Codec: kv.JSON[int64](1)},
+		lists:      kv.Bucket[List]{Path: path.Join("lists"), Codec: listCodec},
+		quickSends: kv.Bucket[ListID]{Path: path.Join("lists.quick"), Codec: listIDCodec},
+		counts:     kv.Bucket[int64]{Path: path.Join("counts"), Codec: countCodec},
 
 		lines:     kv.Bucket[Line]{Path: path.Join("lines"), Codec: kv.JSON[Line](1)},
-		lineUsage: kv.Bucket[LineUsage]{Path: path.Join("lines.usage"), Codec: kv.JSON[LineUsage](1)},
-		lineHours: kv.Bucket[lineHour]{Path: path.Join("lines.hours"), Codec: kv.JSON[lineHour](1)},
+		lineUsage: kv.Bucket[LineUsage]{Path: path.Join("lines.usage"), Codec: lineUsageCodec},
+		lineHours: kv.Bucket[lineHour]{Path: path.Join("lines.hours"), Codec: lineHourCodec},
 
-		messages:        kv.Bucket[Message]{Path: path.Join("messages"), Codec: kv.JSON[Message](1)},
+		messages:        kv.Bucket[Message]{Path: path.Join("messages"), Codec: messageCodec},
 		messageByStatus: kv.Index{Path: path.Join("messages.status")},
 		messageByLead:   kv.Index{Path: path.Join("messages.lead")},
 		messageByLine:   kv.Index{Path: path.Join("messages.line")},
@@ -116,7 +119,7 @@ func newStore(path kv.Path) store {
 		due:             kv.Index{Path: path.Join("messages.due")},
 		ready:           kv.Index{Path: path.Join("messages.ready")},
 
-		idempotency:       kv.Bucket[storedAnswer]{Path: path.Join("idempotency"), Codec: kv.JSON[storedAnswer](1)},
+		idempotency:       kv.Bucket[storedAnswer]{Path: path.Join("idempotency"), Codec: answerCodec},
 		idempotencyByTime: kv.Index{Path: path.Join("idempotency.time")},
 	}
 }

@@ -85,6 +85,12 @@ func (e *Error) With(code string) *Error {
 	return e
 }
 
+// isKind tells whether err is an [Error] of a kind.
+func isKind(err error, kind Kind) bool {
+	e := (*Error)(nil)
+	return errors.As(err, &e) && e.Kind == kind
+}
+
 // storageError turns what the store says into what the caller should do.
 func storageError(err error) error {
 	switch {

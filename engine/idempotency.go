@@ -103,8 +103,10 @@ func (env *environment) forgetAnswers(tx *kv.Tx) {
 }
 
 // timeKey sorts by time, in milliseconds.
-func timeKey(t time.Time) []byte {
-	return binary.BigEndian.AppendUint64(nil, uint64(max(0, t.UnixMilli())))
+func timeKey(t time.Time) []byte { return appendTime(nil, t) }
+
+func appendTime(key []byte, t time.Time) []byte {
+	return binary.BigEndian.AppendUint64(key, uint64(max(0, t.UnixMilli())))
 }
 
 func keyTime(key []byte) time.Time {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"crypto/subtle"
 	"encoding/binary"
 	"net/netip"
 	"strings"
@@ -83,7 +84,7 @@ func (e *Engine) Authenticate(secret string, addr netip.Addr) (Caller, error) {
 // principal returns what digest opens, nil if nothing.
 func (e *Engine) principal(digest [32]byte) (*principal, error) {
 	slot := binary.BigEndian.Uint64(digest[:])
-	if p, ok := e.keys.cache.Get(slot); ok && p.digest == digest && p.epoch == p.caller.tenant.epoch.Load() {
+	if p, ok := e.keys.cache.Get(slot); ok && subtle.ConstantTimeCompare(p.digest[:], digest[:]) == 1 && p.epoch == p.caller.tenant.epoch.Load() {
 		return p, nil
 	}
 	p, err := e.loadPrincipal(digest)
@@ -149,10 +150,16 @@ func (c *keyCache) lastUse(env *environment, digest [32]byte) *lastUse {
 	return u.(*lastUse)
 }
 
+// mark notes a use, unless one of the same millisecond is noted already.
 func (u *lastUse) mark(now time.Time, addr netip.Addr) {
-	u.at.Store(now.UnixMilli())
+	at := now.UnixMilli()
+	if u.at.Load() == at {
+		return
+	}
+	u.at.Store(at)
 	if old := u.addr.Load(); old == nil || *old != addr {
-		u.addr.Store(&addr)
+		fresh := addr // a copy, so that only another address allocates
+		u.addr.Store(&fresh)
 	}
 }
 

@@ -137,15 +137,21 @@ func (in *LeadInput) applyAddresses(l *Lead, countryCode string) error {
 		return err
 	}
 	for i := range 3 {
-		if err := set(fmt.Sprintf("altPhone%d", i+1), &l.AltPhones[i], in.AltPhones[i], phone, "phone number"); err != nil {
+		if err := set(altPhoneNames[i], &l.AltPhones[i], in.AltPhones[i], phone, "phone number"); err != nil {
 			return err
 		}
-		if err := set(fmt.Sprintf("altEmail%d", i+1), &l.AltEmails[i], in.AltEmails[i], address.Email, "e-mail address"); err != nil {
+		if err := set(altEmailNames[i], &l.AltEmails[i], in.AltEmails[i], address.Email, "e-mail address"); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// The names of the alternates in requests.
+var (
+	altPhoneNames = [3]string{"altPhone1", "altPhone2", "altPhone3"}
+	altEmailNames = [3]string{"altEmail1", "altEmail2", "altEmail3"}
+)
 
 // A LeadBatch is one request to make leads.
 type LeadBatch struct {
@@ -284,8 +290,14 @@ func (env *environment) putLead(tx *kv.Tx, old, l *Lead) {
 
 // addressKey is an index key: an address, a zero byte that no address has, and more.
 func addressKey(addr string, rest ...[]byte) []byte {
-	return append(append([]byte(addr), 0), kv.Key(rest...)...)
+	key := appendAddress(make([]byte, 0, len(addr)+1+len(kv.ID{})), addr)
+	for _, part := range rest {
+		key = append(key, part...)
+	}
+	return key
 }
+
+func appendAddress(key []byte, addr string) []byte { return append(append(key, addr...), 0) }
 
 // findLead returns the oldest lead that has one of the addresses.
 func (env *environment) findLead(tx *kv.Tx, addresses []string) (found Lead, ok bool) {

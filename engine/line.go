@@ -24,6 +24,8 @@ const (
 	Email    Channel = "email"
 )
 
+var channelCodes = codes[Channel]{1: IMessage, 2: SMS, 3: Email}
+
 // carries tells whether a line of channel c can send messages of type m: a phone that does iMessage
 // also does SMS.
 func (c Channel) carries(m Channel) bool { return c == m || c == IMessage && m == SMS }
@@ -93,6 +95,7 @@ type lineState struct {
 // lineSet is every line of an environment at one moment, oldest first.
 type lineSet struct {
 	all      []*lineState
+	able     map[Channel][]*lineState  // the active ones, by what they carry
 	counters map[string]*quota.Counter // by identity, also of deleted lines
 }
 
@@ -104,20 +107,17 @@ func (s *lineSet) find(id LineID) *lineState {
 	return s.all[i]
 }
 
-// active returns the active lines that carry m, beginning with the one whose turn it is.
-func (s *lineSet) active(m Channel, turn uint64) []*lineState {
-	var able []*lineState
-	for _, l := range s.all {
+func (s *lineSet) add(l *lineState) {
+	s.all = append(s.all, l)
+	for _, m := range channelCodes[1:] {
 		if l.Active && l.Channel.carries(m) {
-			able = append(able, l)
+			s.able[m] = append(s.able[m], l)
 		}
 	}
-	if len(able) > 1 {
-		i := int(turn % uint64(len(able)))
-		able = slices.Concat(able[i:], able[:i])
-	}
-	return able
 }
+
+// active returns the active lines that carry m.
+func (s *lineSet) active(m Channel) []*lineState { return s.able[m] }
 
 // setLines reads the environment's lines and makes them current. A line keeps its counter.
 func (env *environment) setLines(tx *kv.Tx) {
@@ -125,7 +125,7 @@ func (env *environment) setLines(tx *kv.Tx) {
 	if old := env.lines.Load(); old != nil {
 		maps.Copy(counters, old.counters)
 	}
-	set := &lineSet{counters: counters}
+	set := &lineSet{able: map[Channel][]*lineState{}, counters: counters}
 	for _, l := range env.store.lines.Scan(tx, kv.Range{}) {
 		identity := l.identity()
 		if counters[identity] == nil {
@@ -134,7 +134,7 @@ func (env *environment) setLines(tx *kv.Tx) {
 		}
 		if !l.Deleted {
 			counters[identity].SetLimits(quota.Sums{First: limitOf(l.DailyMessages), Second: limitOf(l.DailyNew)})
-			set.all = append(set.all, &lineState{l, counters[identity]})
+			set.add(&lineState{l, counters[identity]})
 		}
 	}
 	env.lines.Store(set)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"slices"
@@ -28,10 +29,13 @@ const (
 	Uncertain Status = "unknown" // was handed over, and nobody can tell whether it arrived
 )
 
-// statusCodes are the statuses in keys.
-var statusCodes = map[Status]byte{
-	Queued: 1, Pending: 2, Sending: 3, Sent: 4, Delivered: 5, Failed: 6, Fallback: 7, Scheduled: 8, Cancelled: 9, Uncertain: 10,
+// statusWords are the statuses by what stands for them in keys and records.
+var statusWords = codes[Status]{
+	1: Queued, 2: Pending, 3: Sending, 4: Sent, 5: Delivered, 6: Failed, 7: Fallback, 8: Scheduled, 9: Cancelled, 10: Uncertain,
 }
+
+// statusCodes are the statuses in keys.
+var statusCodes = statusWords.byWord()
 
 // waits tells whether a message was not handed over yet, so that it can still be cancelled.
 func (s Status) waits() bool { return s == Queued || s == Pending || s == Scheduled }
@@ -99,6 +103,8 @@ const (
 	inReady place = "ready" // for its line
 )
 
+var placeCodes = codes[place]{1: inDue, 2: inReady}
+
 // A Window is when a message may go, as its request said.
 type Window struct {
 	Timezone string `json:"timezone,omitzero"`
@@ -159,38 +165,54 @@ func (w Window) deferral(spent quota.Label) time.Time {
 // indexKey is one entry of one index.
 type indexKey struct {
 	index kv.Index
-	key   string
+	key   []byte
+}
+
+func (k indexKey) equal(other indexKey) bool {
+	return k.index == other.index && bytes.Equal(k.key, other.key)
 }
 
 // indexKeys are all index entries of a message. They follow from the message alone.
 func (env *environment) indexKeys(m *Message) []indexKey {
-	s, id := &env.store, m.ID.key()
-	keys := []indexKey{{s.messageByStatus, string(kv.Key([]byte{statusCodes[m.Status]}, id))}}
-	add := func(index kv.Index, parts ...[]byte) {
-		keys = append(keys, indexKey{index, string(append(kv.Key(parts...), id...))})
+	s := &env.store
+	keys := make([]indexKey, 0, 8)
+	all, begin := make([]byte, 0, 256), 0 // the keys, one behind the other
+	end := func(index kv.Index) {
+		all = append(all, m.ID.key()...)
+		keys = append(keys, indexKey{index, all[begin:len(all):len(all)]})
+		begin = len(all)
 	}
+	all = append(all, statusCodes[m.Status])
+	end(s.messageByStatus)
 	if !m.Lead.IsZero() {
-		add(s.messageByLead, m.Lead.key())
+		all = append(all, m.Lead.key()...)
+		end(s.messageByLead)
 	}
 	if !m.Line.IsZero() {
-		add(s.messageByLine, m.Line.key())
+		all = append(all, m.Line.key()...)
+		end(s.messageByLine)
 	}
 	if m.BatchID != "" {
-		add(s.messageByBatch, addressKey(m.BatchID))
+		all = appendAddress(all, m.BatchID)
+		end(s.messageByBatch)
 	}
 	if m.Status != Cancelled {
 		for _, addr := range m.To { // any of them may be the one that is reached
-			add(s.messageByAddr, personKey(addr, m.Plan.Day != 0, m.unitLine()))
+			all = append(appendPerson(all, addr, m.Plan.Day != 0), m.unitLine().key()...)
+			end(s.messageByAddr)
 		}
 	}
 	if m.Plan.Released {
-		add(s.released, binary.BigEndian.AppendUint32(nil, uint32(m.Plan.Day)))
+		all = binary.BigEndian.AppendUint32(all, uint32(m.Plan.Day))
+		end(s.released)
 	}
 	switch m.Place {
 	case inDue:
-		add(s.due, timeKey(m.Due))
+		all = appendTime(all, m.Due)
+		end(s.due)
 	case inReady:
-		add(s.ready, readyKey(m.Line, m.Unit.First), timeKey(m.Due))
+		all = appendTime(appendReady(all, m.Line, m.Unit.First), m.Due)
+		end(s.ready)
 	}
 	return keys
 }
@@ -206,38 +228,58 @@ func (m *Message) unitLine() LineID {
 // personKey begins the index entries of a person's messages: those that were charged to the plan
 // apart from those that were not, and each line's apart.
 func personKey(person string, charged bool, line LineID) []byte {
-	return kv.Key(personPrefix(person, charged), line.key())
+	return append(personPrefix(person, charged), line.key()...)
 }
 
 func personPrefix(person string, charged bool) []byte {
+	return appendPerson(make([]byte, 0, len(person)+2+len(kv.ID{})), person, charged)
+}
+
+func appendPerson(key []byte, person string, charged bool) []byte {
+	key = appendAddress(key, person)
 	if charged {
-		return addressKey(person, []byte{1})
+		return append(key, 1)
 	}
-	return addressKey(person, []byte{0})
+	return append(key, 0)
 }
 
 // readyKey begins the entries of a line's waiting messages: first messages apart, since they keep a
 // longer gap.
-func readyKey(line LineID, first bool) []byte {
+func readyKey(line LineID, first bool) []byte { return appendReady(nil, line, first) }
+
+func appendReady(key []byte, line LineID, first bool) []byte {
+	key = append(key, line.key()...)
 	if first {
-		return kv.Key(line.key(), []byte{1})
+		return append(key, 1)
 	}
-	return kv.Key(line.key(), []byte{0})
+	return append(key, 0)
 }
 
-// newContact tells whether nothing was ever charged for one of the addresses: each is a person who may be
-// reached.
-func (env *environment) newContact(tx *kv.Tx, to []string) bool {
-	return slices.ContainsFunc(to, func(addr string) bool {
-		return !env.store.messageByAddr.Any(tx, kv.Prefix(personPrefix(addr, true)))
-	})
-}
-
-// newConversation tells whether the line never had a unit for one of the addresses.
-func (env *environment) newConversation(tx *kv.Tx, to []string, line LineID) bool {
-	return slices.ContainsFunc(to, func(addr string) bool {
-		return !env.store.messageByAddr.Any(tx, kv.Prefix(personKey(addr, true, line)))
-	})
+// history tells what a message to these addresses is to whom it reaches: whether the plan was never
+// charged for one of them, as each is a person who may be reached; and with the lines, from the one whose
+// turn it is, whether the line never had a unit for one of them.
+func (env *environment) history(tx *kv.Tx, to []string, lines []*lineState, turn uint64) (newContact bool, candidates []candidate) {
+	never := func(prefix func(addr string) []byte) bool {
+		return slices.ContainsFunc(to, func(addr string) bool { return !env.store.messageByAddr.Any(tx, kv.Prefix(prefix(addr))) })
+	}
+	firstOf := func(l *lineState) bool {
+		return never(func(addr string) []byte { return personKey(addr, true, l.ID) })
+	}
+	contact := func() bool { return never(func(addr string) []byte { return personPrefix(addr, true) }) }
+	if len(lines) == 0 {
+		return contact(), nil
+	}
+	candidates = make([]candidate, len(lines))
+	for i := range lines {
+		l := lines[(uint64(i)+turn)%uint64(len(lines))]
+		// Who has a message of a line's is no new contact, and who is a new contact has none of any line's.
+		first := newContact || firstOf(l)
+		if i == 0 && first {
+			newContact = contact()
+		}
+		candidates[i] = candidate{l, first}
+	}
+	return newContact, candidates
 }
 
 // putMessage stores m in place of old, nil for none, with its index entries.
@@ -245,13 +287,13 @@ func (env *environment) putMessage(tx *kv.Tx, old, m *Message) {
 	keys := env.indexKeys(m)
 	if old != nil {
 		for _, k := range env.indexKeys(old) {
-			if !slices.Contains(keys, k) {
-				k.index.Delete(tx, []byte(k.key))
+			if !slices.ContainsFunc(keys, k.equal) {
+				k.index.Delete(tx, k.key)
 			}
 		}
 	}
 	for _, k := range keys {
-		k.index.Put(tx, []byte(k.key))
+		k.index.Put(tx, k.key)
 	}
 	env.store.messages.Put(tx, m.ID.key(), *m)
 }

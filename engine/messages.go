@@ -30,9 +30,13 @@ type MessageView struct {
 	LinePhone, LineEmail string
 }
 
+// view looks for the line in memory first: its number and mailbox never change. One that was deleted is
+// only in the store.
 func (env *environment) view(tx *kv.Tx, m Message) MessageView {
 	v := MessageView{Message: m}
-	if l, ok := env.store.lines.Get(tx, m.Line.key()); ok {
+	if l := env.lines.Load().find(m.Line); l != nil {
+		v.LinePhone, v.LineEmail = l.Phone, l.Email
+	} else if l, ok := env.store.lines.Get(tx, m.Line.key()); ok {
 		v.LinePhone, v.LineEmail = l.Phone, l.Email
 	}
 	return v

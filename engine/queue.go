@@ -3,7 +3,6 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"tuco/kv"
@@ -54,224 +53,6 @@ func (q Queue) Waiting() (bool, error) {
 	return kv.View(q.env.engine.db, func(tx *kv.Tx) (bool, error) {
 		return q.env.store.due.Any(tx, kv.Range{}) || q.env.store.ready.Any(tx, kv.Range{}), nil
 	})
-}
-
-// releaseAtOnce bounds how many messages one look, and one change of many, takes.
-const releaseAtOnce = 100
-
-// Release moves messages whose time has come to a line that has room, in order of their due time, then
-// id. It returns when the next one is due, zero if none is; that may be in the past if there are more.
-func (q Queue) Release() (next time.Time, err error) {
-	if !q.Open() {
-		return q.lookAgain(), nil
-	}
-	e := q.env.engine
-	ids, next, err := q.dueNow(e.opt.Now().UTC())
-	for _, id := range ids {
-		for range maxTries {
-			if err = q.release(id); !errors.Is(err, errAgain) {
-				break
-			}
-		}
-		if err != nil {
-			return next, err
-		}
-	}
-	return next, err
-}
-
-// dueNow returns what is due at now, at most releaseAtOnce, and the time of the first that is left.
-func (q Queue) dueNow(now time.Time) (ids []MessageID, next time.Time, err error) {
-	_, err = kv.View(q.env.engine.db, func(tx *kv.Tx) (struct{}, error) {
-		for key := range q.env.store.due.Scan(tx, kv.Range{}) {
-			if next = keyTime(key); next.After(now) || len(ids) == releaseAtOnce {
-				return struct{}{}, nil
-			}
-			ids = append(ids, idOf[messageKind](key))
-		}
-		next = time.Time{}
-		return struct{}{}, nil
-	})
-	return ids, next, err
-}
-
-// dueMessage is a due message with what it lacks.
-type dueMessage struct {
-	Message
-	draft
-	lost bool // its line is gone: the unit that it has of it goes back
-}
-
-// lookDue returns a due message and what it lacks.
-func (env *environment) lookDue(tx *kv.Tx, id MessageID, turn uint64) (v dueMessage, err error) {
-	m, ok := env.store.messages.Get(tx, id.key())
-	if !ok || m.Place != inDue {
-		return v, errWithdrawn
-	}
-	v.Message, v.to = m, m.To
-	v.newContact = m.Plan.Day == 0 && env.newContact(tx, m.To)
-	set := env.lines.Load()
-	own := set.find(m.Line)
-	v.lost = m.Unit.Day != 0 && (own == nil || !own.Active)
-	var lines []*lineState
-	switch {
-	case own != nil && own.Active && (m.Pinned || m.Unit.Day != 0):
-		lines = []*lineState{own}
-	case !m.Pinned:
-		lines = set.active(m.Channel, turn)
-	}
-	for _, l := range lines {
-		v.lines = append(v.lines, candidate{l, env.newConversation(tx, m.To, l.ID)})
-	}
-	return v, nil
-}
-
-// release charges one due message what it lacks and puts it into its line's queue; or puts it off.
-func (q Queue) release(id MessageID) error {
-	e, env := q.env.engine, q.env
-	turn := env.turn.Add(1)
-	look := func(tx *kv.Tx) (dueMessage, error) { return env.lookDue(tx, id, turn) }
-	before, err := kv.View(e.db, look)
-	if errors.Is(err, errWithdrawn) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	h, wait, err := q.reserve(&before)
-	if err != nil {
-		return err
-	}
-	type done struct {
-		m        Message
-		returned []refund
-	}
-	store := func(tx *kv.Tx) (d done, err error) {
-		now, err := look(tx)
-		switch {
-		case err != nil:
-			return d, err
-		case !now.Due.Equal(before.Due), now.lost != before.lost, !now.needsSame(&before.draft, h.line):
-			return d, errAgain
-		}
-		d.m, d.returned = env.released(tx, &now, h, wait)
-		return d, nil
-	}
-	d, err := spend(h, func() (done, error) { return writing(env, store) }, func(done) bool { return true })
-	if errors.Is(err, errWithdrawn) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	env.refund(d.returned)
-	e.work.wakeFor(env, &d.m)
-	return nil
-}
-
-// errWithdrawn says that a message is no longer where it was: cancelled, changed or sent.
-var errWithdrawn = errors.New("the message was withdrawn")
-
-// reserve takes what a due message lacks: plan units if it was never charged, a line unit if it has
-// none. When the plan is spent, wait says until when.
-func (q Queue) reserve(m *dueMessage) (h *hold, wait *LimitState, err error) {
-	if len(m.lines) == 0 {
-		return new(hold), nil, nil
-	}
-	for {
-		h = new(hold)
-		var busy bool
-		if m.Plan.Day == 0 {
-			busy, err = q.env.reservePlan(h, m.newContact)
-		}
-		if denied := (*Error)(nil); !busy && errors.As(err, &denied) {
-			h.release()
-			return new(hold), denied.Limit, nil
-		}
-		if !busy && (m.Unit.Day == 0 || m.lost) {
-			busy = q.env.engine.reserveLine(h, m.lines)
-		}
-		if !busy {
-			return h, nil, nil
-		}
-		h.release()
-		if err := q.env.engine.db.Barrier(); err != nil {
-			return nil, nil, storageError(err)
-		}
-	}
-}
-
-// released stores what became of a due message, and returns the unit that it gave back.
-func (env *environment) released(tx *kv.Tx, d *dueMessage, h *hold, wait *LimitState) (m Message, returned []refund) {
-	old := d.Message
-	m = old
-	m.Updated = tx.Now
-	if d.lost {
-		returned = append(returned, env.dropUnit(tx, &m, env.passFirst(tx, &m)))
-	}
-	switch {
-	case wait != nil:
-		until := notBefore(tx.Now.Add(nextLook), wait.ResetsAt)
-		m.wait(until, planSentences[wait.Name]+" It waits until "+until.Format(time.RFC3339)+".")
-	case len(d.lines) == 0 && m.Pinned && env.gone(tx, m.Line):
-		m.Status, m.Place, m.Reason, m.Error = Failed, nowhere, "", "The line that was asked for was deleted."
-	case len(d.lines) == 0:
-		m.wait(tx.Now.Add(nextLook), "Waits for an active line.")
-	default:
-		m.Plan.Released = m.Plan.Released || m.Plan.Day == 0
-		m.charge(tx, env, h)
-		if m.Unit.Day == 0 {
-			m.putOff(tx.Now, h.spent)
-			break
-		}
-		m.Status, m.Place, m.Reason = Pending, inReady, ""
-	}
-	env.putMessage(tx, &old, &m)
-	return m, returned
-}
-
-// wait puts the message back to wait for a time.
-func (m *Message) wait(until time.Time, reason string) {
-	m.Status, m.Place, m.Due, m.Reason = Queued, inDue, until.UTC(), reason
-}
-
-// hurry makes due at once what waits because the plan was spent: it may have room now.
-func (env *environment) hurry() error {
-	ids, err := kv.View(env.engine.db, func(tx *kv.Tx) (ids []MessageID, err error) {
-		for key := range env.store.messageByStatus.Scan(tx, kv.Prefix([]byte{statusCodes[Queued]})) {
-			if m, _ := env.store.messages.Get(tx, idOf[messageKind](key).key()); m.waitsForPlan(tx.Now) {
-				ids = append(ids, m.ID)
-			}
-		}
-		return ids, nil
-	})
-	for some := range slices.Chunk(ids, releaseAtOnce) {
-		if err != nil {
-			return err
-		}
-		_, err = writing(env, func(tx *kv.Tx) (struct{}, error) {
-			for _, id := range some {
-				if m, _ := env.store.messages.Get(tx, id.key()); m.waitsForPlan(tx.Now) {
-					old := m
-					m.Due = tx.Now
-					env.putMessage(tx, &old, &m)
-				}
-			}
-			return struct{}{}, nil
-		})
-	}
-	return err
-}
-
-// waitsForPlan tells whether a message was not charged yet and waits for a time to come.
-func (m *Message) waitsForPlan(now time.Time) bool {
-	return m.Status == Queued && m.Plan.Day == 0 && m.Due.After(now)
-}
-
-// gone tells whether a line was deleted.
-func (env *environment) gone(tx *kv.Tx, id LineID) bool {
-	_, ok := env.line(tx, id)
-	return !ok
 }
 
 // A Job is a message that its line can send now.
@@ -427,10 +208,10 @@ func (q Queue) handOver(job Job) error {
 		}
 		return env.handOver(tx, m, l, h, job.Text), nil
 	}
-	m, err := spend(h, func() (Message, error) {
+	m, err := spend([]*hold{h}, func() (Message, error) {
 		m, err := kv.Update(e.db, store)
 		return m, storageError(err)
-	}, func(m Message) bool { return m.Status == Sending })
+	}, func(m Message, _ int) bool { return m.Status == Sending })
 	if err == nil && m.Status != Sending {
 		e.work.wakeFor(env, &m)
 		return ErrNotNow
@@ -448,10 +229,11 @@ func (q Queue) renew(m Message, l Line) (h *hold, err error) {
 	}
 	for {
 		h = new(hold)
-		if m.Unit.Day >= max(e.lineDay(), state.counter.Day()) {
+		today := e.lineDay()
+		if m.Unit.Day >= max(today, state.counter.Day()) {
 			return h, nil
 		}
-		if busy := e.reserveLine(h, []candidate{{state, m.Unit.First}}); !busy {
+		if busy := h.reserveLine(today, []candidate{{state, m.Unit.First}}); !busy {
 			return h, nil
 		}
 		if err := e.db.Barrier(); err != nil {

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -168,7 +169,11 @@ func TestStorageFull(t *testing.T) {
 	if e := refused(t, "when the file is full", err, ReadOnly, CodeReadOnly, "READ_ONLY"); e.Reason != string(ReadOnlyStorage) {
 		t.Errorf("the reason is %q", e.Reason)
 	}
-	for n := 0; !w.StorageLow(); n++ { // what may use the reserve takes the last of what is outside of it
+	low := func() bool {
+		w.clock.pass(roomKept)
+		return w.StorageLow()
+	}
+	for n := 0; !low(); n++ { // what may use the reserve takes the last of what is outside of it
 		if _, _, err := w.RotateKey(w.operatorOf(greedy, Development), rotated.ID.String(), time.Hour); err != nil || n > 1000 {
 			t.Fatalf("rotation %d: %v", n, err)
 		}
@@ -199,8 +204,28 @@ func TestStorageFull(t *testing.T) {
 	if err := w.Admin().DeleteWorkspace(greedy); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "there is room again", func() bool { return !low() })
 	w.send(w.in(Production), to(phone()))
 	if shown, err := w.Admin().Workspace(w.id); err != nil || shown.ReadOnly != "" || !w.queue(Production).Open() {
 		t.Errorf("with room again: %+v, %v", shown, err)
+	}
+}
+
+// TestRoomIsMeasuredAgain: what was measured holds for a moment and no longer, however many ask.
+func TestRoomIsMeasuredAgain(t *testing.T) {
+	w := newWorldIn(t, unlimited(), "UTC", Options{Reserve: 1})
+	w.room.Store(roomVerdict(w.clock.elapsed(), true))
+	w.clock.pass(roomKept - 1)
+	if !w.StorageLow() {
+		t.Error("what was measured just now is measured again")
+	}
+	w.clock.pass(1)
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() { w.StorageLow() })
+	}
+	all.Wait()
+	if w.StorageLow() {
+		t.Error("what was measured long ago still holds")
 	}
 }

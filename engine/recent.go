@@ -26,11 +26,7 @@ func (r *recent) count(s Scope, now time.Time) {
 			}
 		}
 	}
-	for i, scope := range AllScopes {
-		if scope == s {
-			r.counts[hour%2][i].Add(1)
-		}
-	}
+	r.counts[hour%2][s.index()].Add(1)
 }
 
 // RecentWrites is what READ_ONLY would have refused since a time, and would hold up now.

@@ -63,42 +63,61 @@ func (t *tally) byIdentity(tx *kv.Tx, env *environment) map[string]map[quota.Lab
 	return all
 }
 
+// recountAtMost is how many messages a start looks at, in all workspaces together. Looking at more would
+// keep everyone waiting, and stored totals are written in the transaction that charges: what the start
+// leaves out, [Engine.Check] compares.
+const recountAtMost = 100_000
+
 // recount compares the counters with the messages of the days that are open, and of the month if the
 // plan limits it. Where they differ the larger figure holds: better too few messages than one too many.
-func (t *tenant) recount(tx *kv.Tx) {
+// It looks at up to most messages, and returns at how many; where there are more it compares nothing.
+func (t *tenant) recount(tx *kv.Tx, most int) (looked int, compared bool) {
 	used := map[pool]PlanUsage{}
 	plans := map[pool]*tally{}
+	month := t.plan.Load().MessagesPerMonth > 0
 	for p := range t.pools {
 		used[p], _ = usageBucket(t.id).Get(tx, []byte(p))
 		plans[p] = newTally()
+		if n := used[p].Messages; n > int64(most) || month && used[p].Month > int64(most) {
+			return 0, false
+		}
 	}
+	tallies := map[*environment]*tally{}
 	for _, env := range t.envs {
 		p := env.name.pool()
-		own := env.tallySince(tx, used[p].Day, t.plan.Load().MessagesPerMonth > 0)
+		own, n, all := env.tallySince(tx, used[p].Day, month, most-looked)
+		if looked += n; !all {
+			return looked, false
+		}
 		for day, n := range own.messages {
 			plans[p].messages[day] += n
 		}
 		for day, n := range own.contacts {
 			plans[p].contacts[day] += n
 		}
+		tallies[env] = own
+	}
+	for env, own := range tallies {
 		env.recountLines(tx, own)
 	}
 	for p, c := range t.pools {
 		stored, counted := used[p], plans[p].plan(used[p])
-		if t.plan.Load().MessagesPerMonth == 0 {
+		if !month {
 			counted.Month = stored.Month // not counted
 		}
 		t.correct(c.messages, stored.Day, limitDay+", "+limitMonth, quota.Sums{First: stored.Messages, Second: stored.Month}, quota.Sums{First: counted.Messages, Second: counted.Month})
 		t.correct(c.contacts, stored.Day, limitContacts, quota.Sums{First: stored.Contacts}, quota.Sums{First: counted.Contacts})
 	}
+	return looked, true
 }
 
 // tallySince counts the messages that can have been charged on day, or in its month: those that were
-// made since, and older ones that were released since.
-func (env *environment) tallySince(tx *kv.Tx, day quota.Label, month bool) *tally {
-	t := newTally()
+// made since, and older ones that were released since. It looks at up to most, and tells at how many, and
+// whether that was all.
+func (env *environment) tallySince(tx *kv.Tx, day quota.Label, month bool, most int) (t *tally, looked int, all bool) {
+	t = newTally()
 	if day == 0 {
-		return t
+		return t, 0, true
 	}
 	first := day
 	if month {
@@ -107,16 +126,24 @@ func (env *environment) tallySince(tx *kv.Tx, day quota.Label, month bool) *tall
 	// A calendar day begins up to 14 hours before it does in UTC, and ids can lie ahead of the clock.
 	floor := kv.FloorID(env.tag, first.Start(time.UTC).Add(-36*time.Hour))
 	for _, m := range env.store.messages.Scan(tx, kv.Range{From: floor[:]}) {
+		if looked == most {
+			return t, looked, false
+		}
+		looked++
 		t.add(&m)
 	}
 	since := binary.BigEndian.AppendUint32(nil, uint32(first))
 	for key := range env.store.released.Scan(tx, kv.Range{From: since}) {
+		if looked == most {
+			return t, looked, false
+		}
+		looked++
 		id := idOf[messageKind](key)
 		if m, ok := env.store.messages.Get(tx, id.key()); ok && string(id.key()) < string(floor[:]) {
 			t.add(&m)
 		}
 	}
-	return t
+	return t, looked, true
 }
 
 // recountLines raises the counters of lines to what the messages say, if that is more. It may be less:

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"errors"
 	"time"
 
 	"tuco/engine/quota"
@@ -19,47 +18,54 @@ type hold struct {
 
 func (h *hold) units() [3]quota.Unit { return [3]quota.Unit{h.contact, h.plan, h.unit} }
 
+// release gives everything back. The hold can be used again.
 func (h *hold) release() {
 	for _, u := range h.units() {
 		u.Release()
 	}
+	*h = hold{}
 }
 
 // settle ends the reservation by what became of the transaction: used if it was stored. After an
 // unknown outcome the units stay taken: better too few than one too many.
 func (h *hold) settle(err error, used bool) {
-	denied := (*Error)(nil)
 	switch {
 	case used:
 		for _, u := range h.units() {
 			u.Commit()
 		}
-	case errors.As(err, &denied) && denied.Kind == Unknown:
+	case isKind(err, Unknown):
 	default:
 		h.release()
 	}
 }
 
-// spend runs a transaction that uses what h holds, and ends the reservation by what became of it. used
-// tells whether the result is one that used it.
-func spend[T any](h *hold, run func() (T, error), used func(T) bool) (v T, err error) {
+// spend runs a transaction that uses what is held, and ends the reservations by what became of it. used
+// tells whether the result is one that used the i-th.
+func spend[T any](holds []*hold, run func() (T, error), used func(v T, i int) bool) (v T, err error) {
 	decided := false
 	defer func() {
-		if !decided {
+		if decided {
+			return
+		}
+		for _, h := range holds {
 			h.release() // run panicked, so nothing was stored
 		}
 	}()
 	v, err = run()
 	decided = true
-	h.settle(err, err == nil && used(v))
+	for i, h := range holds {
+		h.settle(err, err == nil && used(v, i))
+	}
 	return v, err
 }
 
 // reserve takes what the draft needs. A refusal is final only if what is stored leaves no room; while
 // other requests hold the rest, it waits until they are decided.
 func (e *Engine) reserve(who Caller, d *draft) (*hold, error) {
+	h := new(hold)
 	for {
-		h, busy, err := e.tryReserve(who, d)
+		busy, err := e.tryReserve(h, who, d)
 		if !busy {
 			return h, err
 		}
@@ -69,29 +75,31 @@ func (e *Engine) reserve(who Caller, d *draft) (*hold, error) {
 	}
 }
 
-func (e *Engine) tryReserve(who Caller, d *draft) (h *hold, busy bool, err error) {
-	h = new(hold)
+// tryReserve takes into h, which is empty, what the draft needs. It takes nothing if it fails, or if
+// others hold what may come free.
+func (e *Engine) tryReserve(h *hold, who Caller, d *draft) (busy bool, err error) {
 	if d.timing.kind == later {
-		return h, false, nil // charged when it is released
+		return false, nil // charged when it is released
 	}
-	if busy, err = who.env.reservePlan(h, d.newContact); busy || err != nil {
+	now, _ := e.clock.trusted()
+	if busy, err = who.env.reservePlan(h, now, d.newContact); busy || err != nil {
 		h.release()
-		return nil, busy, err
+		return busy, err
 	}
-	if d.timing.kind == inWindow && quota.DayOf(d.timing.due, time.UTC) != e.lineDay() {
-		return h, false, nil // goes on another day, and takes that day's unit then
+	today := quota.DayOf(now, time.UTC)
+	if d.timing.kind == inWindow && quota.DayOf(d.timing.due, time.UTC) != today {
+		return false, nil // goes on another day, and takes that day's unit then
 	}
-	if busy = e.reserveLine(h, d.lines); busy {
+	if busy = h.reserveLine(today, d.lines); busy {
 		h.release()
-		return nil, true, nil
 	}
-	return h, false, nil
+	return busy, nil
 }
 
 // reservePlan takes the new contact, if it is one, and then the message: both or none.
-func (env *environment) reservePlan(h *hold, newContact bool) (busy bool, err error) {
-	t, c := env.tenant, env.tenant.pools[env.name.pool()]
-	today := max(t.planDay(), c.messages.Day(), c.contacts.Day()) // one label for both
+func (env *environment) reservePlan(h *hold, now time.Time, newContact bool) (busy bool, err error) {
+	c := env.counters
+	today := max(quota.DayOf(now, env.tenant.zone.Load()), c.messages.Day(), c.contacts.Day()) // one label for both
 	var verdict quota.Verdict
 	if newContact {
 		switch h.contact, verdict = c.contacts.Reserve(today, quota.Sums{First: 1}); verdict {
@@ -115,8 +123,7 @@ func (env *environment) reservePlan(h *hold, newContact bool) (busy bool, err er
 }
 
 // reserveLine takes a unit of the first line that has room. If none has, h says which day is spent.
-func (e *Engine) reserveLine(h *hold, lines []candidate) (busy bool) {
-	today := e.lineDay()
+func (h *hold) reserveLine(today quota.Label, lines []candidate) (busy bool) {
 	h.spent = today
 	for i := range lines {
 		l := &lines[i]

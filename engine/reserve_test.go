@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tuco/engine/quota"
+	"tuco/kv"
 )
 
 // together runs fn in so many goroutines at once.
@@ -387,8 +388,8 @@ func TestHeldClockDoesNotSpin(t *testing.T) {
 func TestWallClockIsTheWallClock(t *testing.T) {
 	var c clock
 	c.start(time.Now, func(time.Duration, bool) {})
-	if c.wall != c.wall.Round(0) {
-		t.Errorf("the reading has a monotonic part: %s", c.wall)
+	if wall := c.trust.Load().wall; wall != wall.Round(0) {
+		t.Errorf("the reading has a monotonic part: %s", wall)
 	}
 	if now, held := c.trusted(); held || now != now.Round(0) {
 		t.Errorf("the trusted time is %s, held %v", now, held)
@@ -746,4 +747,42 @@ func TestStoredUsageIsCorrected(t *testing.T) {
 	if log.has("stored usage differs") {
 		t.Errorf("nothing differs, but the log says %s", log.String())
 	}
+}
+
+// TestRecountIsBounded: a start looks at so many messages and no more, and compares nothing by halves.
+func TestRecountIsBounded(t *testing.T) {
+	w := newWorld(t, perDay(10))
+	w.line(Production, 10, 0)
+	who := w.in(Production)
+	for range 3 {
+		w.send(who, to(phone()))
+	}
+	w.send(who, SendRequest{Phone: phone(), Scheduled: "2026-11-24T13:00:00Z"}) // not charged, but looked at
+	right := PlanUsage{Day: 20261123, Messages: 3, Month: 3, Contacts: 3}
+	wrong := PlanUsage{Day: 20261123, Messages: 1, Month: 1, Contacts: 1}
+	ten := w.tenant(w.id)
+	w.forge(func(tx *kvTx) { usageBucket(w.id).Put(tx, []byte(contracted), wrong) })
+	ten.pools[contracted].messages.Refund(20261123, quota.Sums{First: 2})
+	for _, tt := range []struct {
+		most, looked int
+		compared     bool
+		used         int64
+	}{
+		{0, 0, false, 1}, // the stored total alone tells
+		{3, 3, false, 1},
+		{4, 4, true, 3},
+	} {
+		looked, err := kv.View(w.db, func(tx *kvTx) (int, error) {
+			looked, compared := ten.recount(tx, tt.most)
+			if compared != tt.compared {
+				t.Errorf("at most %d: compared %v", tt.most, compared)
+			}
+			return looked, nil
+		})
+		if used := w.usage(who, limitDay).Used; err != nil || looked != tt.looked || used != tt.used {
+			t.Errorf("at most %d: looked at %d, %d used, %v; want %d and %d", tt.most, looked, used, err, tt.looked, tt.used)
+		}
+	}
+	w.forge(func(tx *kvTx) { usageBucket(w.id).Put(tx, []byte(contracted), right) })
+	w.reopen()
 }

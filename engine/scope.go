@@ -39,8 +39,11 @@ var AllScopes = []Scope{
 // Scopes is a set of scopes.
 type Scopes uint32
 
+// index is the scope's place in AllScopes; -1 if there is no such scope.
+func (s Scope) index() int { return slices.Index(AllScopes, s) }
+
 func scopeBit(s Scope) Scopes {
-	if i := slices.Index(AllScopes, s); i >= 0 {
+	if i := s.index(); i >= 0 {
 		return 1 << i
 	}
 	return 0

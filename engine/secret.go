@@ -9,10 +9,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/google/renameio/v2"
 
@@ -24,6 +26,8 @@ import (
 type secrets struct {
 	pepper secret // keys the digests of API keys
 	master secret // seals the settings of transports
+
+	digesters sync.Pool // of *digester, under the pepper
 }
 
 type secret struct {
@@ -62,6 +66,7 @@ func openSecrets(db *kv.DB, dir string) (*secrets, error) {
 	if s.pepper, err = readSecret(dir, "pepper", named.Pepper); err != nil {
 		return nil, err
 	}
+	s.digesters.New = func() any { return &digester{mac: hmac.New(sha256.New, s.pepper.key[:])} }
 	s.master, err = readSecret(dir, "master", named.Master)
 	return s, err
 }
@@ -118,11 +123,27 @@ func randomBytes(n int) []byte {
 }
 
 // digest is what is stored of an API key's secret.
-func (s *secrets) digest(text string) (digest [32]byte) {
-	mac := hmac.New(sha256.New, s.pepper.key[:])
-	mac.Write([]byte(text))
-	mac.Sum(digest[:0])
-	return digest
+func (s *secrets) digest(text string) [32]byte {
+	d := s.digesters.Get().(*digester)
+	defer s.digesters.Put(d)
+	return d.digest(text)
+}
+
+// A digester keeps what would be made anew for each digest: the key's own state, which costs as much as
+// the text's, and the memory.
+type digester struct {
+	mac  hash.Hash
+	text []byte
+	sum  [32]byte
+}
+
+func (d *digester) digest(text string) [32]byte {
+	d.text = append(d.text[:0], text...)
+	d.mac.Reset()
+	d.mac.Write(d.text)
+	d.mac.Sum(d.sum[:0])
+	clear(d.text)
+	return d.sum
 }
 
 // sealed is text that only the master key opens.

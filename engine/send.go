@@ -232,14 +232,11 @@ func (env *environment) draft(tx *kv.Tx, s *send, turn uint64, when timing) (d d
 	if d.to = s.addresses(&d.lead); len(d.to) == 0 {
 		return d, errNoRecipient()
 	}
-	lines, err := env.linesFor(tx, s, turn)
+	lines, err := env.linesFor(tx, s)
 	if err != nil {
 		return d, err
 	}
-	for _, l := range lines {
-		d.lines = append(d.lines, candidate{l, env.newConversation(tx, d.to, l.ID)})
-	}
-	d.newContact = env.newContact(tx, d.to)
+	d.newContact, d.lines = env.history(tx, d.to, lines, turn)
 	return d, nil
 }
 
@@ -251,8 +248,7 @@ func (env *environment) resolveLead(tx *kv.Tx, s *send, d *draft) error {
 			return Errorf(NotFound, "Lead not found or access denied")
 		}
 	} else {
-		named := slices.DeleteFunc([]string{s.Phone, s.Email}, func(a string) bool { return a == "" })
-		d.lead, found = env.findLead(tx, named)
+		d.lead, found = env.findLead(tx, unique(s.Phone, s.Email))
 	}
 	if found {
 		old := d.lead
@@ -281,33 +277,34 @@ func (s *send) addresses(l *Lead) []string {
 	if email == "" && (s.Phone == "" || s.channel == Email) {
 		email = l.Email
 	}
-	phones := append([]string{phone}, l.AltPhones[:]...)
-	emails := append([]string{email}, l.AltEmails[:]...)
-	var all []string
+	p, e := &l.AltPhones, &l.AltEmails
 	switch {
 	case s.channel == SMS:
-		all = phones
+		return unique(phone, p[0], p[1], p[2])
 	case s.channel == Email:
-		all = emails
+		return unique(email, e[0], e[1], e[2])
 	case phone == "": // the recipient is a mailbox: it comes before the lead's alternate phones
-		all = slices.Concat(emails[:1], phones, emails)
-	default:
-		all = slices.Concat(phones, emails)
+		return unique(email, p[0], p[1], p[2], e[0], e[1], e[2])
 	}
-	var to []string
-	for _, a := range all {
-		if a != "" && !slices.Contains(to, a) {
-			to = append(to, a)
-		}
-	}
-	return to
+	return unique(phone, p[0], p[1], p[2], email, e[0], e[1], e[2])
 }
 
-// linesFor returns the lines that may send: the one that was named, or all active ones in turn.
-func (env *environment) linesFor(tx *kv.Tx, s *send, turn uint64) ([]*lineState, error) {
+// unique returns the addresses in their order, each once, without the empty ones.
+func unique(addresses ...string) []string {
+	var list []string
+	for _, a := range addresses {
+		if a != "" && !slices.Contains(list, a) {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+// linesFor returns the lines that may send: the one that was named, or all active ones.
+func (env *environment) linesFor(tx *kv.Tx, s *send) ([]*lineState, error) {
 	set := env.lines.Load()
 	if s.line.IsZero() {
-		if able := set.active(s.channel, turn); len(able) > 0 {
+		if able := set.active(s.channel); len(able) > 0 {
 			return able, nil
 		}
 		return nil, Errorf(Invalid, "No active lines in workspace. Add and activate a line, or provide fromLineId.")
@@ -374,10 +371,10 @@ func (e *Engine) Send(who Caller, once *Once, req SendRequest) (SendResult, erro
 }
 
 // touched adds the limits that the request touched to its answer.
-func touched(env *environment, rate *LimitState, result SendResult, err error) (SendResult, error) {
+func touched(env *environment, rate LimitState, result SendResult, err error) (SendResult, error) {
 	limits := env.planLimits()
-	if rate != nil {
-		limits = append(limits, *rate)
+	if rate.Name != "" {
+		limits = append(limits, rate)
 	}
 	if denied := (*Error)(nil); errors.As(err, &denied) && denied.Kind == QuotaExceeded {
 		denied.Limits = limits
@@ -431,8 +428,8 @@ func (e *Engine) trySend(who Caller, once *Once, s *send, turn uint64) (SendResu
 		result := who.env.accept(tx, who, s, &now.draft, held)
 		return result, who.env.remember(tx, once, result)
 	}
-	result, err := spend(held, func() (SendResult, error) { return writing(who.env, store) },
-		func(r SendResult) bool { return r.Replay == nil })
+	result, err := spend([]*hold{held}, func() (SendResult, error) { return writing(who.env, store) },
+		func(r SendResult, _ int) bool { return r.Replay == nil })
 	if err == nil && result.Replay == nil {
 		e.work.wakeFor(who.env, &result.Message)
 	}

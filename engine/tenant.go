@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -75,8 +74,7 @@ func (t *tenant) changed(room bool) error {
 		if !room {
 			break
 		}
-		denied := (*Error)(nil)
-		if err := env.hurry(); errors.As(err, &denied) && denied.Kind == ReadOnly {
+		if err := env.hurry(); isKind(err, ReadOnly) {
 			break // when it takes writes again, this runs again
 		} else if err != nil {
 			return err
@@ -124,16 +122,25 @@ func (e *Engine) addTenant(w Workspace) error {
 	return e.tenant(w.ID).reload() // its plan may have changed before the change could find it
 }
 
-// loadTenants reads every workspace and rebuilds its counters.
+// loadTenants reads every workspace, rebuilds its counters, and compares them with its messages where
+// those are few.
 func (e *Engine) loadTenants() error {
 	_, err := kv.View(e.db, func(tx *kv.Tx) (struct{}, error) {
 		for tag := range tagOwners.Scan(tx, kv.Range{}) {
 			e.tags.add(kv.Tag(tag))
 		}
+		left, large := recountAtMost, 0
 		for _, w := range workspaces.Scan(tx, kv.Range{}) {
 			if err := e.loadTenant(tx, w); err != nil {
 				return struct{}{}, err
 			}
+			looked, compared := e.tenant(w.ID).recount(tx, left)
+			if left -= looked; !compared {
+				large++
+			}
+		}
+		if large > 0 {
+			e.log.Info().Int("workspaces", large).Msg("too many messages to recount at the start; tuco check compares them with the stored usage")
 		}
 		return struct{}{}, nil
 	})
@@ -150,10 +157,12 @@ func (e *Engine) loadTenant(tx *kv.Tx, w Workspace) error {
 	for _, p := range []pool{contracted, trial} {
 		t.pools[p] = loadCounters(tx, w, p)
 	}
+	for _, env := range t.envs {
+		env.counters = t.pools[env.name.pool()]
+	}
 	if err := t.set(tx, w); err != nil {
 		return err
 	}
-	t.recount(tx)
 	e.mu.Lock()
 	e.tenants[w.ID] = t
 	e.mu.Unlock()

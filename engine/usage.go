@@ -55,15 +55,15 @@ func (u *LineUsage) charge(day quota.Label, messages, conversations int64) {
 }
 
 func usageBucket(w WorkspaceID) kv.Bucket[PlanUsage] {
-	return kv.Bucket[PlanUsage]{Path: w.path().Join("usage"), Codec: kv.JSON[PlanUsage](1)}
+	return kv.Bucket[PlanUsage]{Path: w.path().Join("usage"), Codec: planUsageCodec}
 }
 
 // chargePlan writes a pool's usage after adding to it.
 func (env *environment) chargePlan(tx *kv.Tx, day quota.Label, messages, contacts int64) {
-	bucket, key := usageBucket(env.tenant.id), []byte(env.name.pool())
-	u, _ := bucket.Get(tx, key)
+	key := []byte(env.name.pool())
+	u, _ := env.usage.Get(tx, key)
 	u.charge(day, messages, contacts)
-	bucket.Put(tx, key, u)
+	env.usage.Put(tx, key, u)
 }
 
 // chargeLine writes a line's usage after adding to it.
@@ -116,7 +116,7 @@ const day = 24 * time.Hour
 
 // planLimits are the states of a pool's plan ceilings.
 func (env *environment) planLimits() []LimitState {
-	t, c := env.tenant, env.tenant.pools[env.name.pool()]
+	t, c := env.tenant, env.counters
 	zone, today := t.zone.Load(), t.planDay()
 	m, n := c.messages.Usage(), c.contacts.Usage()
 	today = max(today, m.Day, n.Day)
@@ -169,7 +169,7 @@ func (e *Engine) Usage(who Caller) ([]LimitState, error) {
 		return nil, err
 	}
 	all := who.env.planLimits()
-	all = append(all, who.tenant.rates.Load().states(e.clock.elapsed())...)
+	all = append(all, who.tenant.rates.Load().states(e.clock.ticks())...)
 	today := e.lineDay()
 	for _, l := range who.env.lines.Load().all {
 		all = append(all, l.limits(today)...)

@@ -69,7 +69,7 @@ func (w Workspace) tag(e Environment) (tag kv.Tag) {
 }
 
 var (
-	workspaces = kv.Bucket[Workspace]{Path: systemPath.Join("workspaces"), Codec: kv.JSON[Workspace](1)}
+	workspaces = kv.Bucket[Workspace]{Path: systemPath.Join("workspaces"), Codec: workspaceCodec}
 	tagOwners  = kv.Bucket[tagOwner]{Path: systemPath.Join("tags"), Codec: kv.JSON[tagOwner](1)}
 )
 
@@ -355,6 +355,3 @@ func (e *Engine) readOnly(t *tenant) ReadOnlyReason {
 	}
 	return ""
 }
-
-// StorageLow tells whether only what must be possible on a full disk is still taken.
-func (e *Engine) StorageLow() bool { return e.db.Room().Low() }
