@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -186,6 +187,25 @@ func TestAddressAllowList(t *testing.T) {
 			w.do(req).codes(t, r.id+" on a wider key", 403, engine.CodeWiderKey)
 		default:
 			w.do(req).is(t, r.id+" from an address that is", status)
+		}
+	}
+}
+
+func TestPeersAddress(t *testing.T) {
+	for _, tt := range []struct {
+		peer net.Addr
+		want string
+	}{
+		{&net.TCPAddr{IP: net.IP{192, 0, 2, 1}, Port: 1}, "192.0.2.1"},
+		{&net.TCPAddr{IP: net.ParseIP("192.0.2.1"), Port: 1}, "192.0.2.1"}, // in 16 bytes, as a listener for both families gives it
+		{&net.TCPAddr{IP: net.ParseIP("2001:db8::1"), Port: 1}, "2001:db8::1"},
+		{&net.TCPAddr{IP: net.ParseIP("fe80::1"), Zone: "eth0", Port: 1}, "fe80::1%eth0"},
+		{&net.TCPAddr{Port: 1}, "invalid IP"},
+		{&net.UnixAddr{Name: "/x", Net: "unix"}, "invalid IP"},
+		{nil, "invalid IP"},
+	} {
+		if got := ipOf(tt.peer).String(); got != tt.want {
+			t.Errorf("ipOf(%v) = %s, want %s", tt.peer, got, tt.want)
 		}
 	}
 }

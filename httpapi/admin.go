@@ -358,8 +358,8 @@ func (a *AdminServer) addCommands(mux *http.ServeMux) {
 		err := a.each(in, func(who engine.Caller) error {
 			for q := (engine.MessageQuery{Status: engine.Uncertain, Limit: maxPageSize}); ; {
 				page, err := a.eng.Messages(who, q)
-				for _, v := range page.Messages {
-					out.Messages = append(out.Messages, newMessageObject(who.Workspace(), v))
+				for i := range page.Messages {
+					out.Messages = append(out.Messages, newMessageObject(who.Workspace(), &page.Messages[i]))
 				}
 				if q.Cursor = page.Next; err != nil || q.Cursor == "" {
 					return err
@@ -377,7 +377,7 @@ func (a *AdminServer) addCommands(mux *http.ServeMux) {
 		if err != nil {
 			return messageObject{}, err
 		}
-		return newMessageObject(who.Workspace(), engine.MessageView{Message: m}), nil
+		return newMessageObject(who.Workspace(), &engine.MessageView{Message: m}), nil
 	})
 	command(a, mux, "clock/accept", func(Nothing) (Nothing, error) {
 		a.admin.AcceptClock()

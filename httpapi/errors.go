@@ -83,9 +83,9 @@ func (s *Server) writeError(c *fiber.Ctx, err error) error {
 		body.LimitName, body.Limit, body.Used, body.ResetsAt = l.Name, &l.Limit, &used, newDate(l.ResetsAt)
 	}
 	if !wantsProblem(c.Get(fiber.HeaderAccept)) {
-		return writeJSON(c, status, body)
+		return writeJSON(c, status, &body)
 	}
-	p := problem{Type: noProblem, Title: http.StatusText(status), Status: status, Detail: e.Msg, errorResponse: body}
+	p := &problem{Type: noProblem, Title: http.StatusText(status), Status: status, Detail: e.Msg, errorResponse: body}
 	if e.Kind == engine.QuotaExceeded {
 		p.Type = quotaProblem
 		if e.Limit != nil {
@@ -99,6 +99,9 @@ func (s *Server) writeError(c *fiber.Ctx, err error) error {
 
 // wantsProblem tells whether an Accept field names problem+json.
 func wantsProblem(accept string) bool {
+	if !strings.Contains(strings.ToLower(accept), problemType) {
+		return false
+	}
 	for part := range strings.SplitSeq(accept, ",") {
 		kind, params, err := mime.ParseMediaType(part)
 		if q, qErr := strconv.ParseFloat(or(params["q"], "1"), 64); err == nil && kind == problemType && qErr == nil && q > 0 {
@@ -110,20 +113,17 @@ func wantsProblem(accept string) bool {
 
 // errorFor turns any error into one for the caller, with its status.
 func (s *Server) errorFor(c *fiber.Ctx, err error) (*engine.Error, int) {
-	var e *engine.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*engine.Error](err); ok {
 		if e.Err != nil {
 			s.log.Warn().Err(e.Err).Str("request", requestID(c)).Str("route", routePath(c)).Msg(e.Msg)
 		}
 		shown := *e
 		return &shown, statusOf[e.Kind]
 	}
-	var bad *strictjson.Error
-	if errors.As(err, &bad) {
+	if bad, ok := errors.AsType[*strictjson.Error](err); ok {
 		return badJSON(bad), http.StatusBadRequest
 	}
-	var f *fiber.Error
-	if errors.As(err, &f) && fiberTexts[f.Code] != "" {
+	if f, ok := errors.AsType[*fiber.Error](err); ok && fiberTexts[f.Code] != "" {
 		return &engine.Error{Kind: engine.Invalid, Msg: fiberTexts[f.Code]}, f.Code
 	}
 	s.log.Error().Err(err).Str("request", requestID(c)).Str("route", routePath(c)).Msg("request failed")
@@ -139,6 +139,7 @@ var fiberTexts = map[int]string{
 	http.StatusRequestTimeout:              "The request took too long to arrive",
 	http.StatusRequestEntityTooLarge:       "The request is too large",
 	http.StatusRequestHeaderFieldsTooLarge: "The request's headers are too large",
+	http.StatusNotImplemented:              "Unknown method",
 	http.StatusBadGateway:                  "The connection broke",
 	http.StatusHTTPVersionNotSupported:     "Only HTTP/1.0 and HTTP/1.1 are spoken here",
 }
@@ -174,25 +175,30 @@ func challenge(c *fiber.Ctx, e *engine.Error) {
 // setLimits adds the RateLimit fields (draft-ietf-httpapi-ratelimit-headers-10): policies with their
 // quota and window, and what is left of each. Limits without a window, such as a number of lines, are none.
 func setLimits(c *fiber.Ctx, limits []engine.LimitState) {
-	var policies, states []byte
+	policies, states := make([]byte, 0, 256), make([]byte, 0, 256)
 	for _, l := range limits {
 		if l.Unlimited() || l.Window == 0 {
 			continue
 		}
-		if len(policies) > 0 {
-			policies, states = append(policies, ", "...), append(states, ", "...)
-		}
-		policies = append(strconv.AppendQuote(policies, l.Name), ";q="...)
-		policies = append(strconv.AppendInt(policies, l.Limit, 10), ";w="...)
-		policies = strconv.AppendInt(policies, seconds(l.Window), 10)
-		states = append(strconv.AppendQuote(states, l.Name), ";r="...)
-		states = append(strconv.AppendInt(states, l.Remaining(), 10), ";t="...)
-		states = strconv.AppendInt(states, untilReset(l), 10)
+		policies = appendLimit(policies, l.Name, 'q', l.Limit, 'w', seconds(l.Window))
+		states = appendLimit(states, l.Name, 'r', l.Remaining(), 't', untilReset(l))
 	}
 	if len(policies) > 0 {
-		c.Set("RateLimit-Policy", string(policies))
-		c.Set("RateLimit", string(states))
+		c.Response().Header.SetCanonical(wirePolicy, policies)
+		c.Response().Header.SetCanonical(wireLimit, states)
 	}
+}
+
+var wirePolicy, wireLimit = []byte("Ratelimit-Policy"), []byte("Ratelimit")
+
+// appendLimit adds one item to a RateLimit field. No name of a limit has anything to escape.
+func appendLimit(list []byte, name string, key byte, value int64, key2 byte, value2 int64) []byte {
+	if len(list) > 0 {
+		list = append(list, ", "...)
+	}
+	list = append(append(append(list, '"'), name...), '"', ';', key, '=')
+	list = append(strconv.AppendInt(list, value, 10), ';', key2, '=')
+	return strconv.AppendInt(list, value2, 10)
 }
 
 func untilReset(l engine.LimitState) int64 { return seconds(time.Until(l.ResetsAt)) }
@@ -200,6 +206,7 @@ func untilReset(l engine.LimitState) int64 { return seconds(time.Until(l.ResetsA
 // seconds rounds up, and is never negative.
 func seconds(d time.Duration) int64 { return max(0, int64(math.Ceil(d.Seconds()))) }
 
+// writeJSON answers with body, best a pointer: what isn't one is copied.
 func writeJSON(c *fiber.Ctx, status int, body any) error {
 	data, err := strictjson.Marshal(body)
 	if err != nil {
@@ -208,7 +215,8 @@ func writeJSON(c *fiber.Ctx, status int, body any) error {
 	return writeBody(c, status, data)
 }
 
+// writeBody answers with JSON that is there already.
 func writeBody(c *fiber.Ctx, status int, data []byte) error {
-	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
+	c.Response().Header.SetContentType(fiber.MIMEApplicationJSON)
 	return c.Status(status).Send(data)
 }

@@ -5,11 +5,14 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"iter"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
 
 	"tuco/engine"
 )
@@ -28,18 +31,30 @@ func (s *Server) outermost(c *fiber.Ctx) error {
 			return err
 		}
 	}
-	s.metrics.request(c.Method(), routePath(c), c.Response().StatusCode(), time.Since(began))
-	s.log.Debug().Str("request", requestID(c)).Str("method", c.Method()).Str("route", routePath(c)).
-		Int("status", c.Response().StatusCode()).Dur("took", time.Since(began)).Msg("request")
+	took := time.Since(began)
+	s.metrics.request(c.Method(), routePath(c), c.Response().StatusCode(), took)
+	if e := s.log.Debug(); e.Enabled() {
+		e.Str("request", requestID(c)).Str("method", c.Method()).Str("route", routePath(c)).
+			Int("status", c.Response().StatusCode()).Dur("took", took).Msg("request")
+	}
 	return nil
 }
 
+// Headers of every answer, as they are on the wire.
+var (
+	wireRequestID     = []byte(headerRequestID)
+	wireCorrelationID = []byte(headerCorrelationID)
+	wireNoSniff       = [2][]byte{[]byte(fiber.HeaderXContentTypeOptions), []byte("nosniff")}
+	wireNoStore       = [2][]byte{[]byte(fiber.HeaderCacheControl), []byte("no-store")}
+)
+
 // begin gives the answer the headers that every answer has.
 func begin(c *fiber.Ctx) {
-	c.Set(headerRequestID, ownID(c.Get(headerRequestID), ""))
-	c.Set(headerCorrelationID, ownID(c.Get(headerCorrelationID), "app_"))
-	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
-	c.Set(fiber.HeaderCacheControl, "no-store")
+	setID(c, wireRequestID, c.Get(headerRequestID), "")
+	setID(c, wireCorrelationID, c.Get(headerCorrelationID), "app_")
+	h := &c.Response().Header
+	h.SetCanonical(wireNoSniff[0], wireNoSniff[1])
+	h.SetCanonical(wireNoStore[0], wireNoStore[1])
 }
 
 // next runs the handlers. A panic in one ends its request only.
@@ -52,7 +67,24 @@ func next(c *fiber.Ctx) (err error) {
 	return c.Next()
 }
 
-// unreadable answers a request that could not even be read as HTTP.
+// onlyKnown answers requests with a method that nobody knows, and leaves the others to handle. Fiber would
+// answer them in plain text.
+func (s *Server) onlyKnown(handle fasthttp.RequestHandler) fasthttp.RequestHandler {
+	methods := s.app.Config().RequestMethods
+	return func(ctx *fasthttp.RequestCtx) {
+		if slices.ContainsFunc(methods, func(m string) bool { return m == string(ctx.Method()) }) {
+			handle(ctx)
+			return
+		}
+		c := s.app.AcquireCtx(ctx)
+		defer s.app.ReleaseCtx(c)
+		if err := s.unreadable(c, fiber.ErrNotImplemented); err != nil {
+			c.Status(fiber.StatusNotImplemented)
+		}
+	}
+}
+
+// unreadable answers a request that could not even be read as HTTP, or asks for what is no method.
 func (s *Server) unreadable(c *fiber.Ctx, err error) error {
 	begin(c)
 	return s.writeError(c, err)
@@ -70,14 +102,18 @@ func requestID(c *fiber.Ctx) string { return string(c.Response().Header.Peek(hea
 
 func correlationID(c *fiber.Ctx) string { return string(c.Response().Header.Peek(headerCorrelationID)) }
 
-// ownID takes an id that the client sent, if it is harmless in logs and headers; else it makes one.
-func ownID(sent, prefix string) string {
+// setID gives the answer an id that the client sent, if it is harmless in logs and headers; else one that
+// is made for it.
+func setID(c *fiber.Ctx, header []byte, sent, prefix string) {
+	id := append(make([]byte, 0, 32), prefix...)
 	if sent != "" && len(sent) <= 128 && strings.Trim(sent, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:/+=") == "" && !looksSecret(sent) {
-		return strings.Clone(sent)
+		id = append(id[:0], sent...)
+	} else {
+		var dice [12]byte
+		rand.Read(dice[:])
+		id = hex.AppendEncode(id, dice[:])
 	}
-	var id [12]byte
-	rand.Read(id[:])
-	return prefix + hex.EncodeToString(id[:])
+	c.Response().Header.SetCanonical(header, id)
 }
 
 // looksSecret tells whether text could be an API key, which belongs neither into logs nor into URLs.
@@ -102,12 +138,19 @@ func guard(c *fiber.Ctx) error {
 	case len(h.PeekAll(headerIdempotencyKey)) > 1:
 		return engine.Errorf(engine.Invalid, "More than one Idempotency-Key header")
 	}
-	for _, value := range c.Context().QueryArgs().All() {
-		if looksSecret(string(value)) {
-			return engine.Errorf(engine.Invalid, "An API key belongs into the Authorization header, never into a URL; treat this one as leaked")
-		}
+	if args := c.Context().QueryArgs(); args.Len() > 0 && namesSecret(args.All()) {
+		return engine.Errorf(engine.Invalid, "An API key belongs into the Authorization header, never into a URL; treat this one as leaked")
 	}
 	return c.Next()
+}
+
+func namesSecret(query iter.Seq2[[]byte, []byte]) bool {
+	for _, value := range query {
+		if looksSecret(string(value)) {
+			return true
+		}
+	}
+	return false
 }
 
 // chunked is what fasthttp gives as the length of a body that comes in chunks.

@@ -75,12 +75,12 @@ type leadObject struct {
 
 func newLeadObject(w engine.WorkspaceID, l engine.Lead) leadObject {
 	return leadObject{
-		ID: l.ID.String(), FirstName: l.FirstName, LastName: nullable(l.LastName), Email: nullable(l.Email), Phone: nullable(l.Phone),
-		AltPhone1: nullable(l.AltPhones[0]), AltPhone2: nullable(l.AltPhones[1]), AltPhone3: nullable(l.AltPhones[2]),
-		AltEmail1: nullable(l.AltEmails[0]), AltEmail2: nullable(l.AltEmails[1]), AltEmail3: nullable(l.AltEmails[2]),
-		CompanyName: nullable(l.CompanyName), JobTitle: nullable(l.JobTitle), LinkedinURL: nullable(l.LinkedinURL), Notes: nullable(l.Notes),
-		CustomFields: l.CustomFields, ListID: l.List.String(), WorkspaceID: string(w), Source: nullable(l.Source),
-		ContactOwnerEmail: nullable(l.Owner), ExternalID: nullable(l.CRM.ExternalID), crmAnswer: newCRMAnswer(l.CRM),
+		ID: l.ID.String(), FirstName: l.FirstName, LastName: given(&l.LastName), Email: given(&l.Email), Phone: given(&l.Phone),
+		AltPhone1: given(&l.AltPhones[0]), AltPhone2: given(&l.AltPhones[1]), AltPhone3: given(&l.AltPhones[2]),
+		AltEmail1: given(&l.AltEmails[0]), AltEmail2: given(&l.AltEmails[1]), AltEmail3: given(&l.AltEmails[2]),
+		CompanyName: given(&l.CompanyName), JobTitle: given(&l.JobTitle), LinkedinURL: given(&l.LinkedinURL), Notes: given(&l.Notes),
+		CustomFields: l.CustomFields, ListID: l.List.String(), WorkspaceID: string(w), Source: given(&l.Source),
+		ContactOwnerEmail: given(&l.Owner), ExternalID: given(&l.CRM.ExternalID), crmAnswer: newCRMAnswer(&l.CRM),
 		CreatedAt: date(l.Created), UpdatedAt: date(l.Updated),
 	}
 }
@@ -185,7 +185,7 @@ func newLeadsReply(w engine.WorkspaceID, inputs []leadInput, saved engine.LeadsS
 		r.Duplicates = append(r.Duplicates, duplicateLead{inputs[d.Input], newLeadObject(w, d.Existing)})
 	}
 	if len(saved.Created) > 0 {
-		r.LeadID, r.crmAnswer = &r.LeadIDs[0], newCRMAnswer(saved.Created[0].CRM)
+		r.LeadID, r.crmAnswer = &r.LeadIDs[0], newCRMAnswer(&saved.Created[0].CRM)
 		return reply{status: http.StatusCreated, body: r}
 	}
 	r.DuplicateOnly, r.Message = true, "All leads were duplicates; existing lead IDs returned."
@@ -196,8 +196,8 @@ func newLeadsReply(w engine.WorkspaceID, inputs []leadInput, saved engine.LeadsS
 		r.ExistingLeadIDs = append(r.ExistingLeadIDs, d.Existing.ID.String())
 		r.LeadListIDs = append(r.LeadListIDs, d.Existing.List.String())
 	}
-	first := saved.Duplicates[0].Existing
-	r.LeadIDs, r.LeadID, r.crmAnswer = r.ExistingLeadIDs, &r.ExistingLeadIDs[0], newCRMAnswer(first.CRM)
+	first := &saved.Duplicates[0].Existing
+	r.LeadIDs, r.LeadID, r.crmAnswer = r.ExistingLeadIDs, &r.ExistingLeadIDs[0], newCRMAnswer(&first.CRM)
 	r.ListID = first.List.String()
 	return reply{status: http.StatusOK, body: r}
 }

@@ -113,7 +113,7 @@ func TestSmuggling(t *testing.T) {
 		{"lines that end with LF alone", "GET /livez HTTP/1.1\nHost: a\n\n", "408 or 400 or 200"},
 		{"two Authorization headers", "GET /api/usage HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n", "400"},
 		{"headers over 16 KiB", "GET /livez HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("x", headerBytes) + "\r\n\r\n", "431"},
-		{"a method that nobody knows", "BREW /livez HTTP/1.1\r\nHost: a\r\n\r\n", "400"},
+		{"a method that nobody knows", "BREW /livez HTTP/1.1\r\nHost: a\r\nContent-Length: " + body + "\r\n\r\n" + hidden, "501"},
 		{"TRACE", "TRACE /livez HTTP/1.1\r\nHost: a\r\n\r\n", "405"},
 		{"half a header", "GET /livez HTTP/1.1\r\nHos", "408"},
 		{"nothing", "", "408 or "},
@@ -135,22 +135,34 @@ func TestSmuggling(t *testing.T) {
 	}
 }
 
-// TestUnreadableRequestsAreAnsweredLikeOthers: also what fasthttp refuses is JSON, with ids, and the
+// TestUnreadableRequestsAreAnsweredLikeOthers: also what fasthttp or fiber refuse is JSON, with ids, and the
 // log names no path.
 func TestUnreadableRequestsAreAnsweredLikeOthers(t *testing.T) {
 	w := newWorld(t, impatient)
-	got := w.raw(t, "GET /api/secret-path HTTP/1.1\r\nHost: a\r\nX: "+strings.Repeat("x", headerBytes)+"\r\n\r\n")
-	resp, err := http.ReadResponse(bufio.NewReader(strings.NewReader(got)), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	var e errorResponse
-	if err := json.NewDecoder(resp.Body).Decode(&e); err != nil || e.Error != "The request's headers are too large" {
-		t.Errorf("%v %+v in %s", err, e, got)
-	}
-	if resp.Header.Get(headerRequestID) == "" || resp.Header.Get("Content-Type") != "application/json" {
-		t.Errorf("headers %v", resp.Header)
+	for _, tt := range []struct {
+		name, text string
+		status     int
+		want       string
+	}{
+		{"large headers", "GET /api/secret-path HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("x", headerBytes) + "\r\n\r\n", 431, "The request's headers are too large"},
+		{"a method that nobody knows", "FOO /api/secret-path HTTP/1.1\r\nHost: a\r\n\r\n", 501, "Unknown method"},
+		{"one that fiber doesn't know", "PROPFIND /api/usage HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}", 501, "Unknown method"},
+		{"a method in lower case", "get /livez HTTP/1.1\r\nHost: a\r\n\r\n", 501, "Unknown method"},
+		{"a method that no path has", "TRACE /livez HTTP/1.1\r\nHost: a\r\n\r\n", 405, "Method not allowed"},
+	} {
+		got := w.raw(t, tt.text)
+		resp, err := http.ReadResponse(bufio.NewReader(strings.NewReader(got)), nil)
+		if err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		defer resp.Body.Close()
+		var e errorResponse
+		if err := json.NewDecoder(resp.Body).Decode(&e); err != nil || e.Error != tt.want || resp.StatusCode != tt.status {
+			t.Errorf("%s: %v %+v in %s", tt.name, err, e, got)
+		}
+		if resp.Header.Get(headerRequestID) == "" || resp.Header.Get("Content-Type") != "application/json" || resp.Header.Get("Cache-Control") != "no-store" {
+			t.Errorf("%s: headers %v", tt.name, resp.Header)
+		}
 	}
 	if s := w.logged.String(); strings.Contains(s, "secret-path") {
 		t.Errorf("the log names a path: %s", s)

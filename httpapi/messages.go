@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"tuco/engine"
 )
 
@@ -68,16 +70,20 @@ type crmAnswer struct {
 	HSContactID   *string `json:"hsContactId"`
 }
 
-func newCRMAnswer(c engine.CRM) crmAnswer {
-	return crmAnswer{nullable(c.GHLContactID), nullable(c.GHLLocationID), nullable(c.HSPortalID), nullable(c.HSContactID)}
+func newCRMAnswer(c *engine.CRM) crmAnswer {
+	return crmAnswer{given(&c.GHLContactID), given(&c.GHLLocationID), given(&c.HSPortalID), given(&c.HSContactID)}
 }
 
-func nullable(s string) *string {
-	if s == "" {
+// given returns s, nil if it is empty.
+func given(s *string) *string {
+	if *s == "" {
 		return nil
 	}
-	return &s
+	return s
 }
+
+// nullable returns a pointer to a copy of s, nil if it is empty.
+func nullable(s string) *string { return given(&s) }
 
 // window is when the message may go. A start without an end in the settings is no window: it only says
 // when a message goes that a limit put off.
@@ -117,7 +123,7 @@ type sendResponse struct {
 	LeadID  *string       `json:"leadId"`
 	crmAnswer
 	Reason        string `json:"reason,omitzero"`
-	ScheduledDate *date  `json:"scheduledDate,omitzero"`
+	ScheduledDate date   `json:"scheduledDate,omitzero"`
 }
 
 // messageObject is a message in an answer.
@@ -139,11 +145,11 @@ type messageObject struct {
 	WorkspaceID       string        `json:"workspaceId"`
 	CreatedByUserID   *string       `json:"createdByUserId" description:"id of the API key that sent it"`
 	CorrelationID     string        `json:"correlationId,omitzero"`
-	ScheduledDate     *date         `json:"scheduledDate,omitzero"`
+	ScheduledDate     date          `json:"scheduledDate,omitzero"`
 	BatchID           *string       `json:"batchId"`
 	Settings          *sendSettings `json:"settings,omitzero"`
-	SentAt            *date         `json:"sentAt,omitzero"`
-	DeliveredAt       *date         `json:"deliveredAt,omitzero"`
+	SentAt            date          `json:"sentAt,omitzero"`
+	DeliveredAt       date          `json:"deliveredAt,omitzero"`
 	ExternalMessageID *string       `json:"externalMessageId"`
 	ErrorMessage      string        `json:"errorMessage,omitzero"`
 	CheckedAddresses  []string      `json:"checkedAddresses,omitzero"`
@@ -156,24 +162,25 @@ type messageObject struct {
 	UpdatedAt         date     `json:"updatedAt"`
 }
 
-func newMessageObject(w engine.WorkspaceID, v engine.MessageView) messageObject {
+// newMessageObject makes an answer's message, which shares memory with v.
+func newMessageObject(w engine.WorkspaceID, v *engine.MessageView) messageObject {
 	m := &v.Message
 	o := messageObject{
 		ID: m.ID.String(), Message: m.Text, MessageType: string(m.Channel), Status: string(m.Status), Reason: m.Reason, Direction: "sent",
-		FromLineID: nullable(m.Line.String()), FromLinePhone: nullable(v.LinePhone), FromLineEmail: nullable(v.LineEmail),
-		RecipientName: nullable(m.RecipientName), LeadID: nullable(m.Lead.String()), WorkspaceID: string(w),
-		CreatedByUserID: nullable(m.MadeBy), CorrelationID: m.CorrelationID, ScheduledDate: newDate(m.Scheduled), BatchID: nullable(m.BatchID),
-		SentAt: newDate(m.SentAt), DeliveredAt: newDate(m.DeliveredAt), ExternalMessageID: nullable(m.ExternalID),
-		ErrorMessage: m.Error, CheckedAddresses: m.Checked, crmAnswer: newCRMAnswer(m.CRM), ContactOwnerEmail: nullable(m.Owner),
+		FromLineID: nullable(m.Line.String()), FromLinePhone: given(&v.LinePhone), FromLineEmail: given(&v.LineEmail),
+		RecipientName: given(&m.RecipientName), LeadID: nullable(m.Lead.String()), WorkspaceID: string(w),
+		CreatedByUserID: given(&m.MadeBy), CorrelationID: m.CorrelationID, ScheduledDate: date(m.Scheduled), BatchID: given(&m.BatchID),
+		SentAt: date(m.SentAt), DeliveredAt: date(m.DeliveredAt), ExternalMessageID: given(&m.ExternalID),
+		ErrorMessage: m.Error, CheckedAddresses: m.Checked, crmAnswer: newCRMAnswer(&m.CRM), ContactOwnerEmail: given(&m.Owner),
 		AttachmentURLs: m.Attachments, AttachmentNames: m.AttachmentNames, CreatedAt: date(m.Created), UpdatedAt: date(m.Updated),
 	}
 	if m.Status == engine.Uncertain {
 		o.Status, o.OutcomeUnknown = string(engine.Sending), true
 	}
-	if to := m.To[0]; to[0] == '+' {
-		o.RecipientPhone = &to
+	if to := &m.To[0]; (*to)[0] == '+' {
+		o.RecipientPhone = to
 	} else {
-		o.RecipientEmail = &to
+		o.RecipientEmail = to
 	}
 	if w := m.Window; w.Timezone != "" || w.Start != "" || w.End != "" || w.Deferral != "" || len(w.Days) > 0 {
 		o.Settings = &sendSettings{w.Timezone, or(w.Start, w.Deferral), w.End, w.Days}
@@ -184,18 +191,24 @@ func newMessageObject(w engine.WorkspaceID, v engine.MessageView) messageObject 
 // sendMessage serves POST /api/messages.
 func (s *Server) sendMessage(c *call, req sendRequest) (reply, error) {
 	if req.CorrelationID != "" && c.ctx.Get(headerCorrelationID) == "" {
-		c.ctx.Set(headerCorrelationID, ownID(req.CorrelationID, "app_"))
+		setID(c.ctx, wireCorrelationID, req.CorrelationID, "app_")
 	}
-	once, err := c.once(func(result any) reply { return newSendReply(c.who, result.(engine.SendResult)) })
+	once, err := c.once(func(result any) reply { return newSendReply(c.who, result.(engine.SendResult).View) })
 	if err != nil {
 		return reply{}, err
 	}
-	log := s.log.With().Str("request", requestID(c.ctx)).Str("correlation", correlationID(c.ctx)).Str("workspace", string(c.who.Workspace())).Logger()
-	log.Debug().Msg("message.api.request")
-	result, err := s.eng.Send(c.who, once, req.engine(correlationID(c.ctx)))
+	correlation := correlationID(c.ctx)
+	log := func(e *zerolog.Event) *zerolog.Event {
+		if e.Enabled() {
+			e.Str("request", requestID(c.ctx)).Str("correlation", correlation).Str("workspace", string(c.who.Workspace()))
+		}
+		return e
+	}
+	log(s.log.Debug()).Msg("message.api.request")
+	result, err := s.eng.Send(c.who, once, req.engine(correlation))
 	setLimits(c.ctx, result.Limits)
-	if denied := (*engine.Error)(nil); errors.As(err, &denied) && denied.Limit != nil {
-		log.Info().Str("limit", denied.Limit.Name).Msg("cap.reservation.denied")
+	if denied, ok := errors.AsType[*engine.Error](err); ok && denied.Limit != nil {
+		log(s.log.Info()).Str("limit", denied.Limit.Name).Msg("cap.reservation.denied")
 	}
 	if err != nil {
 		return reply{}, err
@@ -203,18 +216,15 @@ func (s *Server) sendMessage(c *call, req sendRequest) (reply, error) {
 	if result.Replay != nil {
 		return reply{stored: result.Replay}, nil
 	}
-	log.Info().Stringer("message", result.Message.ID).Str("status", string(result.Message.Status)).Msg("message.api.create_message_returned")
-	return newSendReply(c.who, result), nil
+	log(s.log.Info()).Stringer("message", result.Message.ID).Str("status", string(result.Message.Status)).Msg("message.api.create_message_returned")
+	return newSendReply(c.who, result.View), nil
 }
 
-func newSendReply(who engine.Caller, result engine.SendResult) reply {
-	m := result.View
-	answer := sendResponse{
-		Success: true, Status: "pending", Message: newMessageObject(who.Workspace(), m),
-		LeadID: nullable(m.Lead.String()), crmAnswer: newCRMAnswer(m.CRM), Reason: m.Reason,
-	}
+func newSendReply(who engine.Caller, m engine.MessageView) reply {
+	answer := &sendResponse{Success: true, Status: "pending", Message: newMessageObject(who.Workspace(), &m), Reason: m.Reason}
+	answer.LeadID, answer.crmAnswer = answer.Message.LeadID, answer.Message.crmAnswer
 	if m.Status == engine.Scheduled {
-		answer.Status, answer.ScheduledDate = "scheduled", newDate(m.Scheduled)
+		answer.Status, answer.ScheduledDate = "scheduled", date(m.Scheduled)
 	}
 	return reply{status: http.StatusCreated, body: answer}
 }
@@ -233,7 +243,11 @@ func (s *Server) getMessage(c *call, in messageInput) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return ok(messageResponse{newMessageObject(c.who.Workspace(), v)})
+	return ok(newMessageResponse(c.who.Workspace(), v))
+}
+
+func newMessageResponse(w engine.WorkspaceID, v engine.MessageView) *messageResponse {
+	return &messageResponse{newMessageObject(w, &v)}
 }
 
 type messagesInput struct {
@@ -277,11 +291,11 @@ func (s *Server) listMessages(c *call, in messagesInput) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	answer := messagesResponse{Messages: []messageObject{}, NextCursor: nullable(page.Next)}
-	for _, v := range page.Messages {
-		answer.Messages = append(answer.Messages, newMessageObject(c.who.Workspace(), v))
+	answer := messagesResponse{Messages: make([]messageObject, len(page.Messages)), NextCursor: nullable(page.Next)}
+	for i := range page.Messages {
+		answer.Messages[i] = newMessageObject(c.who.Workspace(), &page.Messages[i])
 	}
-	return ok(answer)
+	return ok(&answer)
 }
 
 func queryDate(name, text string) (time.Time, error) {

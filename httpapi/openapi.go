@@ -26,7 +26,7 @@ type describer struct {
 
 const documentText = "Tuco on your own machine. Every error is an ErrorResponse, or a Problem (RFC 9457) if Accept names application/problem+json. " +
 	"Every answer carries X-Request-Id and X-Correlation-Id: those of the request, if they are at most 128 letters, digits or any of -_.:/+=. " +
-	"Unknown fields and parameters are ignored. GET answers HEAD too; other methods get 405, other paths 404, headers over 16 KiB 431."
+	"Unknown fields and parameters are ignored. GET answers HEAD too; other methods get 405, unknown ones 501, other paths 404, headers over 16 KiB 431."
 
 const keyText = "An API key of a workspace and environment, tuco_sk_…. A request with an Origin or a Sec-Fetch-Site other than none is refused: secret keys belong on servers."
 

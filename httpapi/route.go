@@ -43,11 +43,12 @@ type call struct {
 	ctx   *fiber.Ctx
 	route *route
 	who   engine.Caller
+	path  []argument
 	query []argument
 	body  []byte
 }
 
-// argument is one name and value of the query.
+// argument is one name and value of path or query.
 type argument struct{ name, value string }
 
 // reply is a handler's answer: a body to encode, or a stored one to give again.
@@ -93,8 +94,14 @@ func (s *Server) raw(r route, h fiber.Handler) {
 // admit answers who asks and whether they may (401, 403), as far as path, query and headers tell.
 func (s *Server) admit(c *fiber.Ctx, r *route) (*call, error) {
 	call := &call{ctx: c, route: r}
-	for name, value := range c.Context().QueryArgs().All() {
-		call.query = append(call.query, argument{string(name), string(value)})
+	for _, name := range c.Route().Params {
+		call.path = append(call.path, argument{name, c.Params(name)})
+	}
+	if args := c.Context().QueryArgs(); args.Len() > 0 {
+		call.query = make([]argument, 0, args.Len())
+		for name, value := range args.All() {
+			call.query = append(call.query, argument{string(name), string(value)})
+		}
 	}
 	if r.scope == "" {
 		return call, nil
@@ -103,7 +110,7 @@ func (s *Server) admit(c *fiber.Ctx, r *route) (*call, error) {
 	if !ok {
 		return nil, engine.Errorf(engine.Unauthorized, "Unauthorized")
 	}
-	who, err := s.eng.Authenticate(secret, remote(c))
+	who, err := s.eng.Authenticate(secret, ipOf(c.Context().RemoteAddr()))
 	if err != nil {
 		return nil, err
 	}
@@ -128,18 +135,19 @@ func bearer(header string) (secret string, ok bool) {
 	return secret, true
 }
 
-func remote(c *fiber.Ctx) netip.Addr {
-	addr, err := netip.ParseAddrPort(c.Context().RemoteAddr().String())
-	if err != nil {
+// ipOf is the address of a peer, an IPv4 address as such, or none if it isn't one of TCP.
+func ipOf(peer net.Addr) netip.Addr {
+	addr, ok := peer.(*net.TCPAddr)
+	if !ok {
 		return netip.Addr{}
 	}
-	return addr.Addr()
+	return addr.AddrPort().Addr().Unmap()
 }
 
 // checkForeign refuses a path or query that names another workspace, or an id of one.
 func (c *call) checkForeign() error {
-	for _, id := range c.ctx.AllParams() {
-		if err := c.who.CheckOwner(id); err != nil {
+	for _, a := range c.path {
+		if err := c.who.CheckOwner(a.value); err != nil {
 			return err
 		}
 	}
@@ -163,13 +171,11 @@ func (c *call) readBody() ([]byte, error) {
 		most = bulkBodyBytes
 	}
 	stream, declared := c.ctx.Request().BodyStream(), c.ctx.Request().Header.ContentLength()
-	tooLarge := engine.Errorf(engine.TooLarge, "The request body is larger than %d bytes", most)
-	switch {
-	case declared > 2*most:
-		return nil, tooLarge
-	case declared > most: // who is still sending when the connection is closed may never see why
-		_, _ = io.CopyN(io.Discard, stream, int64(declared))
-		return nil, tooLarge
+	if declared > most {
+		if declared <= 2*most { // who is still sending when the connection is closed may never see why
+			_, _ = io.CopyN(io.Discard, stream, int64(declared))
+		}
+		return nil, tooLarge(most)
 	}
 	if coding := c.ctx.Get(fiber.HeaderContentEncoding); coding != "" && coding != "identity" {
 		return nil, engine.Errorf(engine.Unsupported, "Content-Encoding is not taken; send the JSON as it is")
@@ -180,20 +186,37 @@ func (c *call) readBody() ([]byte, error) {
 	if stream == nil {
 		return nil, nil
 	}
-	body, err := io.ReadAll(io.LimitReader(stream, int64(most)+1))
-	timeout := net.Error(nil)
-	switch {
-	case errors.As(err, &timeout) && timeout.Timeout():
+	body, err := readAll(stream, declared, most)
+	switch timeout, ok := errors.AsType[net.Error](err); {
+	case ok && timeout.Timeout():
 		return nil, fiber.ErrRequestTimeout
-	case err != nil, declared >= 0 && len(body) < declared:
+	case err != nil, len(body) < declared:
 		return nil, engine.Errorf(engine.Invalid, "The request body is cut off or malformed")
 	case len(body) > most:
-		return nil, tooLarge
+		return nil, tooLarge(most)
 	}
 	return body, nil
 }
 
+// readAll reads a body of a declared length, negative if none was, or one byte more than most. For a long
+// one there is no room before it comes: a length is easily declared.
+func readAll(stream io.Reader, declared, most int) ([]byte, error) {
+	if declared < 0 || declared > 64<<10 {
+		return io.ReadAll(io.LimitReader(stream, int64(most)+1))
+	}
+	body := make([]byte, declared)
+	_, err := io.ReadFull(stream, body)
+	return body, err
+}
+
+func tooLarge(most int) error {
+	return engine.Errorf(engine.TooLarge, "The request body is larger than %d bytes", most)
+}
+
 func isJSON(contentType string) bool {
+	if contentType == fiber.MIMEApplicationJSON {
+		return true
+	}
 	kind, params, err := mime.ParseMediaType(contentType)
 	charset, named := params["charset"]
 	return err == nil && kind == fiber.MIMEApplicationJSON && (!named || strings.EqualFold(charset, "utf-8"))
@@ -216,8 +239,11 @@ func (c *call) once(answer func(result any) reply) (*engine.Once, error) {
 		return nil, err
 	}
 	route := c.route.method + " " + c.route.path
+	fingerprint := sha256.New()
+	_, _ = io.WriteString(fingerprint, route+"\n")
+	_, _ = fingerprint.Write(c.body)
 	return &engine.Once{
-		Key: key, Route: route, Fingerprint: sha256.Sum256([]byte(route + "\n" + string(c.body))),
+		Key: key, Route: route, Fingerprint: [sha256.Size]byte(fingerprint.Sum(nil)),
 		Encode: func(result any) (engine.Answer, error) {
 			r := answer(result)
 			data, err := strictjson.Marshal(r.body)
@@ -278,7 +304,7 @@ func newBinder(t reflect.Type) *binder {
 // package's comment: another workspace that the body names, and READ_ONLY.
 func (b *binder) bind(c *call, in reflect.Value) error {
 	fault := b.bindBody(c, in)
-	if names, ok := in.Interface().(interface{ workspace() string }); ok {
+	if names, ok := in.Addr().Interface().(interface{ workspace() string }); ok {
 		named := names.workspace()
 		if fault != nil { // in may be filled in part
 			var alone inWorkspace
@@ -344,16 +370,17 @@ func (b *binder) bindParams(c *call, in reflect.Value) error {
 // param returns a value from path or query. One that is given twice is refused: two readers would not
 // agree on which one counts.
 func (c *call) param(p param) (value string, err error) {
+	list, name := c.query, p.query
 	if p.path != "" {
-		return strings.Clone(c.ctx.Params(p.path)), nil
+		list, name = c.path, p.path
 	}
 	seen := false
-	for _, a := range c.query {
-		if a.name != p.query {
+	for _, a := range list {
+		if a.name != name {
 			continue
 		}
 		if seen {
-			return "", engine.Errorf(engine.Invalid, "%s is given more than once", p.query)
+			return "", engine.Errorf(engine.Invalid, "%s is given more than once", name)
 		}
 		value, seen = a.value, true
 	}

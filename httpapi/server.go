@@ -54,20 +54,26 @@ func New(opt Options) (*Server, error) {
 	}
 	s := &Server{eng: opt.Engine, opt: opt, log: opt.Log}
 	s.metrics = newMetrics(opt.Registry, opt.Engine)
-	s.app = fiber.New(fiber.Config{
-		AppName: "tuco", ServerHeader: "", DisableStartupMessage: true,
-		Immutable: true, CaseSensitive: true, StrictRouting: true, DisableDefaultContentType: true,
-		ErrorHandler: s.unreadable, BodyLimit: bulkBodyBytes, ReadBufferSize: headerBytes,
-		StreamRequestBody: true, DisablePreParseMultipartForm: true,
-		Concurrency: or(opt.Concurrency, 10_000), ReadTimeout: or(opt.ReadTimeout, 30*time.Second),
-		WriteTimeout: or(opt.WriteTimeout, time.Minute), IdleTimeout: or(opt.IdleTimeout, 2*time.Minute),
-	})
+	s.app = fiber.New(config(opt, s.unreadable))
 	s.app.Server().CloseOnShutdown = true // so that no client sends on a connection that is about to go
+	s.app.Server().Handler = s.onlyKnown(s.app.Server().Handler)
 	s.app.Use(s.outermost, guard)
 	s.addRoutes()
 	var err error
 	s.openAPI, err = s.describe()
 	return s, err
+}
+
+// config is how fiber and fasthttp are set up.
+func config(opt Options, unreadable fiber.ErrorHandler) fiber.Config {
+	return fiber.Config{
+		AppName: "tuco", ServerHeader: "", DisableStartupMessage: true,
+		Immutable: true, CaseSensitive: true, StrictRouting: true, DisableDefaultContentType: true,
+		ErrorHandler: unreadable, BodyLimit: bulkBodyBytes, ReadBufferSize: headerBytes,
+		StreamRequestBody: true, DisablePreParseMultipartForm: true,
+		Concurrency: or(opt.Concurrency, 10_000), ReadTimeout: or(opt.ReadTimeout, 30*time.Second),
+		WriteTimeout: or(opt.WriteTimeout, time.Minute), IdleTimeout: or(opt.IdleTimeout, 2*time.Minute),
+	}
 }
 
 func or[T comparable](v, fallback T) T {

@@ -81,6 +81,9 @@ func startsObject(data []byte) bool {
 // tooDeep reports whether brackets outside of strings nest deeper than MaxDepth. It is right for whatever text comes before
 // the first fault of syntax, which is how far a decoder can get.
 func tooDeep(data []byte) bool {
+	if bytes.Count(data, []byte("{"))+bytes.Count(data, []byte("[")) <= MaxDepth {
+		return false // wherever they are: this is quick, and enough for most texts
+	}
 	depth := 0
 	for i := 0; i < len(data); i++ {
 		switch data[i] {
