@@ -30,8 +30,10 @@ type cli struct {
 	Message   messageCommand   `cmd:"" help:"Show and settle messages whose outcome is not known."`
 	Clock     clockCommand     `cmd:"" help:"Accept the clock after it jumped ahead."`
 	Check     checkCommand     `cmd:"" help:"Read everything and report what is wrong. Also works on a stopped data directory."`
+	Bench     benchCommand     `cmd:"" help:"Measure what this machine can do, with a server and data of its own."`
 	ShowConf  configCommand    `cmd:"" name:"config" help:"Print the effective configuration and where each value came from."`
 	Version   versionCommand   `cmd:"" help:"Print the version."`
+	Ceiling   benchCeiling     `cmd:"" name:"bench-ceiling" hidden:"" help:"The server without storage that bench compares with."`
 	Health    healthCommand    `cmd:"" name:"healthcheck" hidden:"" help:"Ask a server whether it lives; for a container's health check."`
 }
 
