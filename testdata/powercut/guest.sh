@@ -19,7 +19,9 @@ dmsetup mknodes
 mount -o commit=1000 /dev/mapper/flaky disk
 
 serve() { # LOG: starts a server and waits until its admin socket answers; false if it doesn't come
-	host/tuco serve --data disk/data --listen 127.0.0.1:8420 --reserve 8MiB 2>"$1" &
+	# With so little memory for it, what is committed is moved into the database all the time: cuts come
+	# while it is, while the log is released, and while a recovery does both.
+	host/tuco serve --data disk/data --listen 127.0.0.1:8420 --reserve 8MiB --overlay "${OVERLAY:-1MiB}" 2>"$1" &
 	server=$!
 	for _ in $(seq 600); do
 		host/tuco workspace list --data disk/data >/dev/null 2>&1 && return 0
@@ -38,6 +40,19 @@ for n in 0 1; do
 	host/tuco line create --workspace "$workspace" --env production --type imessage --phone "+1202555010$n" \
 		--device-gap 0s --contact-gap 0s --data disk/data >/dev/null
 done
+
+# cut: while the disk is suspended nothing can be acknowledged, and after that it drops every write.
+cut() {
+	dmsetup suspend --nolockfs flaky
+	dmsetup load flaky --table "0 $size flakey /dev/ubda 0 0 1000 1 drop_writes"
+	[ -e host/acks.cut ] || cp host/acks host/acks.cut
+	dmsetup resume flaky
+	kill -9 $server $load 2>/dev/null
+	wait $server $load 2>/dev/null
+	umount disk
+	dmsetup remove flaky
+}
+
 host/load -url http://127.0.0.1:8420 -key "$key" -acks host/acks &
 load=$!
 for _ in $(seq 600); do
@@ -45,16 +60,19 @@ for _ in $(seq 600); do
 	sleep 0.1
 done
 sleep "$((RANDOM % 3)).$((RANDOM % 1000))"
+cut
 
-# The cut: while the disk is suspended nothing can be acknowledged, and after that it drops every write.
-dmsetup suspend --nolockfs flaky
-dmsetup load flaky --table "0 $size flakey /dev/ubda 0 0 1000 1 drop_writes"
-cp host/acks host/acks.cut
-dmsetup resume flaky
-kill -9 $server $load
-wait $server $load 2>/dev/null
-umount disk
-dmsetup remove flaky
+# One time in two the power goes again while the server recovers.
+if [ "${RECUT:-$((RANDOM % 2))}" = 1 ]; then
+	dmsetup create flaky --table "0 $size flakey /dev/ubda 0 1000 0"
+	dmsetup mknodes
+	mount -o commit=1000 /dev/mapper/flaky disk
+	host/tuco serve --data disk/data --listen 127.0.0.1:8420 --reserve 8MiB --overlay "${OVERLAY:-1MiB}" 2>host/recut.log &
+	server=$!
+	sleep "0.$((RANDOM % 1000))"
+	cut
+	echo recut >host/recut
+fi
 mount /dev/ubda disk
 
 acked=$(wc -l <host/acks.cut)

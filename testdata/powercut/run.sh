@@ -38,7 +38,7 @@ chmod 755 "$work" "$work/guest.sh"
 
 began=$SECONDS acked=0 lost=0 damaged=0 broken=0 done=0
 for cut in $(seq "$cuts"); do
-	rm -f "$work"/{acks,acks.cut,result,disk.img,serve.log,again.log}
+	rm -f "$work"/{acks,acks.cut,result,recut,disk.img,serve.log,again.log,recut.log}
 	truncate -s 256M "$work/disk.img"
 	# linux.uml reads its console; without a file of its own it would take this script's.
 	timeout 300 linux.uml mem=512M rootfstype=hostfs rootflags=/ ro "ubd0=$work/disk.img" con0=fd:0,fd:1 con=null \
@@ -50,7 +50,9 @@ for cut in $(seq "$cuts"); do
 		continue
 	fi
 	read -r verdict a l < "$work/result"
-	echo "cut $cut: $a acknowledged, $l lost, $verdict"
+	again=''
+	[ -e "$work/recut" ] && again=', cut again while it recovered'
+	echo "cut $cut: $a acknowledged, $l lost, $verdict$again"
 	done=$((done + 1)) acked=$((acked + a)) lost=$((lost + l))
 	if [ "$verdict" != sound ]; then
 		damaged=$((damaged + 1))
