@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -124,9 +125,22 @@ func start(f serveFlags, log zerolog.Logger) (*server, error) {
 	return s, nil
 }
 
+// tuneMemory trades memory for fewer collections, up to what the server may use: the overlay, and working
+// memory beside it. GOGC and GOMEMLIMIT say otherwise.
+func tuneMemory(overlay size) {
+	const working = 128 << 20
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(int64(overlay) + working)
+	}
+}
+
 // start opens everything; nothing is served yet.
 func (s *server) start() (err error) {
 	f, log := s.flags, s.log
+	tuneMemory(f.Overlay)
 	s.eng, err = engine.Open(engine.Options{
 		Dir: f.Data, KeysDir: f.Keys, MaxSize: int64(f.MaxSize), Reserve: int64(f.Reserve), Overlay: int64(f.Overlay), StagingTransports: f.StagingTransports,
 		AllowFetch: f.AllowFetch, AllowNetworkFS: f.AllowNetworkFs, Log: log,

@@ -64,26 +64,39 @@ type Job struct {
 	Refused string // why it must not be sent but fail; empty for most
 }
 
-// Next returns up to most messages that the line can send now, without those that busy names; or when
-// there may be one, zero if none waits. While a gap is kept there is at most one.
-func (q Queue) Next(line LineID, most int, busy func(MessageID) bool) (jobs []Job, at time.Time, err error) {
+// A Look is when to ask a line again.
+type Look struct {
+	At   time.Time // there may be a message then; zero if none waits
+	Firm bool      // whatever comes before At can't go earlier: the line rests
+}
+
+// Next returns up to most messages that the line can send now, without those that busy names; or when to
+// ask again. While a gap is kept there is at most one.
+func (q Queue) Next(line LineID, most int, busy func(MessageID) bool) (jobs []Job, again Look, err error) {
 	l := q.env.lines.Load().find(line)
 	switch {
 	case l == nil || !l.Active:
-		return nil, time.Time{}, nil
+		return nil, Look{}, nil
 	case !q.Open():
-		return nil, q.lookAgain(), nil
+		return nil, Look{At: q.lookAgain()}, nil
 	}
 	_, err = kv.View(q.env.engine.db, func(tx *kv.Tx) (struct{}, error) {
-		jobs, at = q.next(tx, l.Line, most, busy)
+		jobs, again = q.next(tx, l.Line, most, busy)
 		return struct{}{}, nil
 	})
-	return jobs, at, err
+	return jobs, again, err
 }
 
-func (q Queue) next(tx *kv.Tx, l Line, most int, busy func(MessageID) bool) (jobs []Job, at time.Time) {
+func (q Queue) next(tx *kv.Tx, l Line, most int, busy func(MessageID) bool) (jobs []Job, again Look) {
 	u, _ := q.env.store.lineUsage.Get(tx, []byte(l.identity()))
 	gap := max(l.DeviceGap, l.MinInterval)
+	free := gapEnd(tx.Now, u.LastSend, gap)
+	if free.After(tx.Now) {
+		if q.env.store.ready.Any(tx, kv.Prefix(l.ID.key())) {
+			return nil, Look{free, true}
+		}
+		return nil, Look{}
+	}
 	if gap > 0 || l.ContactGap > 0 {
 		most = 1
 	}
@@ -91,25 +104,21 @@ func (q Queue) next(tx *kv.Tx, l Line, most int, busy func(MessageID) bool) (job
 	follow := q.waiting(tx, readyKey(l.ID, false), most, func(id MessageID) bool {
 		return busy(id) || len(first) > 0 && q.behindFirst(tx, l, id)
 	})
-	free := gapEnd(tx.Now, u.LastSend, gap)
 	freeFirst := gapEnd(tx.Now, u.LastFirst, l.ContactGap)
-	if freeFirst.Before(free) {
-		freeFirst = free
-	}
 	for len(jobs) < most && len(follow)+len(first) > 0 {
-		from, when := &follow, free
+		from := &follow
 		if len(follow) == 0 || len(first) > 0 && earlier(first[0], follow[0]) && !freeFirst.After(tx.Now) {
-			from, when = &first, freeFirst
-		}
-		if when.After(tx.Now) {
-			return jobs, when
+			from = &first
+			if freeFirst.After(tx.Now) {
+				return jobs, Look{At: freeFirst}
+			}
 		}
 		if job, ok := q.job(tx, l, idOf[messageKind]((*from)[0])); ok {
 			jobs = append(jobs, job)
 		}
 		*from = (*from)[1:]
 	}
-	return jobs, time.Time{}
+	return jobs, Look{}
 }
 
 // gapEnd is when a gap since last ends. Where last lies further ahead than the gap is long, the clock was
@@ -142,12 +151,20 @@ func earlier(a, b []byte) bool {
 	return string(a[at:]) < string(b[at:])
 }
 
-func (q Queue) waiting(tx *kv.Tx, prefix []byte, most int, busy func(MessageID) bool) (keys [][]byte) {
+// lookPast bounds how many messages that can't go are looked past for one that can. Behind so many, one
+// waits until those before it have gone: a look must not take longer with everything that waits.
+const lookPast = 100
+
+// waiting returns the first entries below prefix, without those to leave out.
+func (q Queue) waiting(tx *kv.Tx, prefix []byte, most int, leaveOut func(MessageID) bool) (keys [][]byte) {
+	past := 0
 	for key := range q.env.store.ready.Scan(tx, kv.Prefix(prefix)) {
-		if len(keys) == most {
+		if len(keys) == most || past == lookPast {
 			break
 		}
-		if !busy(idOf[messageKind](key)) {
+		if leaveOut(idOf[messageKind](key)) {
+			past++
+		} else {
 			keys = append(keys, key)
 		}
 	}

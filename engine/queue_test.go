@@ -12,11 +12,41 @@ var nobody = func(MessageID) bool { return false }
 // next is what the line can send now.
 func (w *world) next(env Environment, line LineID, most int) (jobs []Job, at time.Time) {
 	w.t.Helper()
-	jobs, at, err := w.queue(env).Next(line, most, nobody)
+	jobs, again, err := w.queue(env).Next(line, most, nobody)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return jobs, at
+	return jobs, again.At
+}
+
+// A look at a line doesn't take longer with everything that waits there: behind a first message that must
+// wait, only so many follow-ups are looked past.
+func TestLookIsBounded(t *testing.T) {
+	w := newWorld(t, unlimited())
+	who := w.in(Production)
+	l := w.lineOf(w.operator(Production), IMessage, LineChange{Phone: ptr(phone()), ContactGap: ptr(time.Hour)})
+	w.send(who, to(phone()))
+	if _, ok := w.deliver(Production, l.ID); !ok {
+		t.Fatal("the first message goes at once")
+	}
+	waits, known := phone(), phone()
+	w.send(who, to(waits))
+	for range lookPast {
+		w.send(who, to(waits)) // behind its first, which keeps the contact gap
+	}
+	w.send(who, to(known))
+	if jobs, at := w.next(Production, l.ID, 1); len(jobs) > 0 || !at.After(w.clock.now()) {
+		t.Errorf("%d jobs, next look at %s", len(jobs), at)
+	}
+	w.clock.pass(time.Hour)
+	for range 2 + lookPast {
+		if _, ok := w.deliver(Production, l.ID); !ok {
+			w.clock.pass(time.Hour)
+			if _, ok := w.deliver(Production, l.ID); !ok {
+				t.Fatal("what waited does not go")
+			}
+		}
+	}
 }
 
 func TestGaps(t *testing.T) {

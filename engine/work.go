@@ -7,9 +7,10 @@ import (
 
 // Work tells the dispatcher that there may be something to do in a queue.
 type Work struct {
-	Queue Queue
-	Line  LineID    // has a message waiting; zero if none is meant
-	At    time.Time // something is due then; zero is now
+	Queue   Queue
+	Line    LineID    // has a message waiting; zero if none is meant
+	At      time.Time // something is due then; zero is now
+	Message bool      // it is one more message; else anything may have changed, also how long the line rests
 }
 
 // workHook is how the engine wakes the dispatcher.
@@ -26,7 +27,7 @@ func (h *workHook) tell(w Work) {
 
 // wakeFor tells of a message that was just stored.
 func (h *workHook) wakeFor(env *environment, m *Message) {
-	w := Work{Queue: Queue{env}, At: m.Due}
+	w := Work{Queue: Queue{env}, At: m.Due, Message: true}
 	if m.Place == inReady {
 		w.Line = m.Line
 	}

@@ -216,7 +216,7 @@ func (s *Server) sendMessage(c *call, req sendRequest) (reply, error) {
 	if result.Replay != nil {
 		return reply{stored: result.Replay}, nil
 	}
-	log(s.log.Info()).Stringer("message", result.Message.ID).Str("status", string(result.Message.Status)).Msg("message.api.create_message_returned")
+	log(s.log.Debug()).Stringer("message", result.Message.ID).Str("status", string(result.Message.Status)).Msg("message.api.create_message_returned")
 	return newSendReply(c.who, result.View), nil
 }
 

@@ -143,7 +143,10 @@ func (d *Dispatcher) open(q engine.Queue, l engine.Line) (transport.Transport, e
 // wake is told of new work by the engine.
 func (d *Dispatcher) wake(w engine.Work) {
 	if !w.Line.IsZero() {
-		d.worker(workerKey{w.Queue, w.Line}).wakeAt(time.Time{})
+		line := d.worker(workerKey{w.Queue, w.Line})
+		if !w.Message || !line.resting() {
+			line.wakeAt(time.Time{})
+		}
 		return
 	}
 	d.worker(workerKey{queue: w.Queue}).wakeAt(w.At)

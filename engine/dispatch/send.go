@@ -10,25 +10,22 @@ import (
 )
 
 // send sends what the line can send now, and returns when to look again.
-func (w *worker) send() (again time.Time) {
+func (w *worker) send() (again engine.Look) {
 	queue := w.key.queue
 	for w.d.stopping.Err() == nil {
-		jobs, at, err := queue.Next(w.key.line, w.d.opt.Parallel, w.isBusy)
+		jobs, again, err := queue.Next(w.key.line, w.d.opt.Parallel, w.isBusy)
 		if err != nil {
 			w.d.opt.Log.Error().Err(err).Stringer("line", w.key.line).Msg("waiting messages not read")
-			return w.d.now().Add(pause)
+			return w.after(pause)
 		}
 		if len(jobs) == 0 {
-			return at
+			return again
 		}
-		if retry, ok := w.ready(jobs[0].Line); !ok {
-			return retry
-		}
-		if !w.sendAll(jobs) {
-			return w.d.now().Add(w.backoff())
+		if !w.ready(jobs[0].Line) || !w.sendAll(jobs) {
+			return w.after(w.backoff())
 		}
 	}
-	return time.Time{}
+	return engine.Look{}
 }
 
 func (w *worker) isBusy(id engine.MessageID) bool {
@@ -37,24 +34,24 @@ func (w *worker) isBusy(id engine.MessageID) bool {
 }
 
 // ready opens the line's transport if it changed, and asks a line that was down whether it is up again.
-func (w *worker) ready(l engine.Line) (retry time.Time, ok bool) {
+func (w *worker) ready(l engine.Line) bool {
 	if w.transport == nil || w.opened.Shown != l.Shown || string(w.opened.Sealed.Box) != string(l.Sealed.Box) {
 		if err := w.reopen(l); err != nil {
 			w.down(err)
-			return w.d.now().Add(w.backoff()), false
+			return false
 		}
 	}
 	if w.failures == 0 && l.Healthy {
-		return time.Time{}, true
+		return true
 	}
 	if err := w.transport.Check(w.d.stopping); err != nil {
 		if w.d.stopping.Err() == nil {
 			w.down(err)
 		}
-		return w.d.now().Add(w.backoff()), false
+		return false
 	}
 	w.up()
-	return time.Time{}, true
+	return true
 }
 
 func (w *worker) reopen(l engine.Line) (err error) {
@@ -167,7 +164,7 @@ func (w *worker) sendOne(job engine.Job) error {
 }
 
 func (d *Dispatcher) observe(q engine.Queue, m engine.Message) {
-	event := d.opt.Log.Info()
+	event := d.opt.Log.Debug() // in the usual case nobody looks, and each message would cost a write
 	if m.Status == engine.Uncertain || m.Status == engine.Failed {
 		event = d.opt.Log.Warn()
 	}

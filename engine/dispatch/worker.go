@@ -13,11 +13,12 @@ type worker struct {
 	d    *Dispatcher
 	key  workerKey
 	poke chan struct{} // holds one; there is something to look at
-	step func() (again time.Time)
+	step func() (again engine.Look)
 
 	mu    sync.Mutex
 	timer *time.Timer
 	at    time.Time // when the timer fires; zero if it is not set
+	rests bool      // until at, whatever message comes
 
 	// Of a line's worker. Only run and the sends that it waits for use them.
 	transport transport.Transport
@@ -54,13 +55,27 @@ func (w *worker) wakeAt(t time.Time) {
 		w.timer.Stop()
 	}
 	// The wall clock may be set while we wait: look at least once a minute.
-	w.at = t
+	w.at, w.rests = t, false
 	w.timer = time.AfterFunc(min(wait, time.Minute), func() {
 		w.mu.Lock()
-		w.at = time.Time{}
+		w.at, w.rests = time.Time{}, false
 		w.mu.Unlock()
 		w.wakeAt(time.Time{})
 	})
+}
+
+// rest lets the worker look again at t, and at no message before.
+func (w *worker) rest(t time.Time) {
+	w.wakeAt(t)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.rests = !w.at.IsZero()
+}
+
+func (w *worker) resting() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.rests
 }
 
 func (w *worker) run() {
@@ -72,8 +87,13 @@ func (w *worker) run() {
 			return
 		case <-w.poke:
 		}
-		if again := w.step(); !again.IsZero() {
-			w.wakeAt(again)
+		w.mu.Lock()
+		w.rests = false // from here on a message that comes is one that step may not have seen
+		w.mu.Unlock()
+		if again := w.step(); again.Firm {
+			w.rest(again.At)
+		} else if !again.At.IsZero() {
+			w.wakeAt(again.At)
 		} else if w.key.queue.Gone(w.key.line) {
 			w.d.forget(w)
 			return
@@ -96,11 +116,13 @@ func (w *worker) close() {
 const pause = 5 * time.Second
 
 // release moves what is due to its line.
-func (w *worker) release() (again time.Time) {
+func (w *worker) release() (again engine.Look) {
 	next, err := w.key.queue.Release()
 	if err != nil {
 		w.d.opt.Log.Error().Err(err).Str("workspace", string(w.key.queue.Workspace())).Msg("due messages not released")
-		return w.d.now().Add(pause)
+		return w.after(pause)
 	}
-	return next
+	return engine.Look{At: next}
 }
+
+func (w *worker) after(d time.Duration) engine.Look { return engine.Look{At: w.d.now().Add(d)} }
