@@ -153,7 +153,7 @@ func earlier(a, b []byte) bool {
 
 // lookPast bounds how many messages that can't go are looked past for one that can. Behind so many, one
 // waits until those before it have gone: a look must not take longer with everything that waits.
-const lookPast = 100
+const lookPast = 16
 
 // waiting returns the first entries below prefix, without those to leave out.
 func (q Queue) waiting(tx *kv.Tx, prefix []byte, most int, leaveOut func(MessageID) bool) (keys [][]byte) {

@@ -37,6 +37,8 @@ type send struct {
 	lead      LeadID
 	scheduled time.Time
 	alternate Lead // the request's alternates, normalised
+
+	normalised bool // Phone is
 }
 
 // maxChars bounds a text, by channel.
@@ -145,8 +147,8 @@ func (s *send) checkTime() (err error) {
 }
 
 func (s *send) checkRecipient(who Caller) (err error) {
-	if s.Phone != "" {
-		if s.Phone, err = who.env.phone(s.Phone); err != nil {
+	if s.Phone != "" && !address.IsPhone(s.Phone) { // else the look at the store decides
+		if err = s.normalisePhone(); err != nil {
 			return err
 		}
 	}
@@ -177,22 +179,12 @@ func (s *send) checkRecipient(who Caller) (err error) {
 	return nil
 }
 
-// phone normalises a recipient's phone number. One that a lead of this environment has is what it was
-// normalised to when it was stored; to find that out costs a tenth of doing it again.
-func (env *environment) phone(raw string) (string, error) {
-	if address.IsPhone(raw) {
-		known, err := kv.View(env.engine.db, func(tx *kv.Tx) (bool, error) {
-			return env.store.leadByAddr.Any(tx, kv.Prefix(addressKey(raw))), nil
-		})
-		if known || err != nil {
-			return raw, err
-		}
+func (s *send) normalisePhone() (err error) {
+	if s.Phone, err = address.Phone(s.Phone, DefaultCountryCode); err != nil {
+		return Errorf(Invalid, "recipientPhone: not a valid phone number").With(CodeInvalidAddress)
 	}
-	phone, err := address.Phone(raw, DefaultCountryCode)
-	if err != nil {
-		return "", Errorf(Invalid, "recipientPhone: not a valid phone number").With(CodeInvalidAddress)
-	}
-	return phone, nil
+	s.normalised = true
+	return nil
 }
 
 func errNoRecipient() error {
@@ -209,6 +201,7 @@ type draft struct {
 	lines      []candidate // to try, in turn
 	newContact bool
 	timing     timing
+	set        *lineSet // the lines as they were
 }
 
 // candidate is a line that could send the message.
@@ -243,7 +236,13 @@ func (s *send) timing(now time.Time) timing {
 
 // draft resolves the request's lead, addresses and lines.
 func (env *environment) draft(tx *kv.Tx, s *send, turn uint64, when timing) (d draft, err error) {
-	d.timing = when
+	d.timing, d.set = when, env.lines.Load()
+	// What a lead has was normalised when it was stored, and to find that out costs a tenth of doing it again.
+	if s.Phone != "" && !s.normalised && !env.store.leadByAddr.Any(tx, kv.Prefix(addressKey(s.Phone))) {
+		if err := s.normalisePhone(); err != nil {
+			return d, err
+		}
+	}
 	if err := env.resolveLead(tx, s, &d); err != nil {
 		return d, err
 	}
@@ -406,8 +405,10 @@ func (e *Engine) trySend(who Caller, once *Once, s *send, turn uint64) (SendResu
 	type seen struct {
 		draft
 		replay *Answer
+		mark   kv.Mark
 	}
 	look := func(tx *kv.Tx) (v seen, err error) {
+		v.mark = tx.Mark()
 		if v.replay, err = who.env.replay(tx, once); v.replay != nil || err != nil {
 			return v, err
 		}
@@ -436,12 +437,15 @@ func (e *Engine) trySend(who Caller, once *Once, s *send, turn uint64) (SendResu
 		return SendResult{}, err
 	}
 	store := func(tx *kv.Tx) (SendResult, error) {
-		now, err := look(tx)
-		if err != nil || now.replay != nil {
-			return SendResult{Replay: now.replay}, err
-		}
-		if !now.draft.needsSame(&before.draft, held.line) {
-			return SendResult{}, errAgain
+		now := before
+		if who.env.changed(tx, before.mark, before.set) {
+			var err error
+			if now, err = look(tx); err != nil || now.replay != nil {
+				return SendResult{Replay: now.replay}, err
+			}
+			if !now.draft.needsSame(&before.draft, held.line) {
+				return SendResult{}, errAgain
+			}
 		}
 		result := who.env.accept(tx, who, s, &now.draft, held)
 		return result, who.env.remember(tx, once, result)
@@ -452,6 +456,13 @@ func (e *Engine) trySend(who Caller, once *Once, s *send, turn uint64) (SendResu
 		e.work.wakeFor(who.env, &result.Message)
 	}
 	return result, err
+}
+
+// changed tells whether anything that a draft rests on may have changed since a look at the store.
+func (env *environment) changed(tx *kv.Tx, since kv.Mark, set *lineSet) bool {
+	s := &env.store
+	return env.lines.Load() != set ||
+		tx.ChangedSince(since, s.messageByAddr.Path, s.leadByAddr.Path, s.leads.Path, s.lines.Path, s.idempotency.Path)
 }
 
 // needsSame tells whether d still needs what was reserved for the earlier draft.

@@ -120,6 +120,22 @@ func (t *table) seen(at uint64) uint32 {
 	return uint32(min(at-t.base, 1<<32-1))
 }
 
+// changedSince tells whether the bucket at path may have been changed since m.
+func (s *snapshot) changedSince(m Mark, path Path) bool {
+	hash := hashPath(path)
+	changed, reached := false, false
+	s.state.tables(func(t *table) bool {
+		seen := t.seen(uint64(m))
+		if l := t.list(path, hash); l != nil && l.newest.Load() > seen {
+			changed = true
+		}
+		changed = changed || t.droppedAt(path, t.seen(s.at)) > seen
+		reached = t.base <= uint64(m) // older tables hold nothing newer
+		return !changed && !reached
+	})
+	return changed || !reached
+}
+
 // forget makes the snapshot look again where buckets lie: one was made or dropped.
 func (s *snapshot) forget() {
 	for i := range s.places {

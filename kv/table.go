@@ -39,6 +39,7 @@ type list struct {
 	hash   uint64
 	chain  *list // the next with the same place in the table
 	height atomic.Int32
+	newest atomic.Uint32 // the last transaction that changed it
 	head   [maxHeight]uint32
 	last   [maxHeight]uint32 // the last node on each level; the writer's
 }
@@ -140,6 +141,7 @@ func (t *table) put(l *list, seq uint32, key, value []byte) {
 		clear(before[:])
 		t.find(l, key, seq, &before)
 	}
+	l.newest.Store(seq)
 	if int32(height) > l.height.Load() {
 		l.height.Store(int32(height))
 	}

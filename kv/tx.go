@@ -27,6 +27,24 @@ type Tx struct {
 	err      error  // the first failure; it fails the transaction
 }
 
+// A Mark names a committed state of the database while it is open.
+type Mark uint64
+
+// Mark returns the mark of the state that the transaction sees, without its own changes and those of
+// transactions that are committed together with it.
+func (tx *Tx) Mark() Mark { return Mark(min(tx.under.at, tx.db.visible.Load())) }
+
+// ChangedSince tells whether any of the buckets may have been changed since the state called m: then what
+// was read there must be read again. In doubt it says so.
+func (tx *Tx) ChangedSince(m Mark, paths ...Path) bool {
+	for _, path := range paths {
+		if tx.own.holdsRecords(path) || tx.own.drops(path) || tx.under.changedSince(m, path) {
+			return true
+		}
+	}
+	return false
+}
+
 func (tx *Tx) fail(err error) {
 	if tx.err == nil {
 		tx.err = err

@@ -231,3 +231,58 @@ func TestViewAfterClose(t *testing.T) {
 	db.Room()
 	db.Stats()
 }
+
+// Whoever read a bucket in one state can tell in a later transaction whether to read it again.
+func TestChangedSince(t *testing.T) {
+	db := newTest(t)
+	do(t, db, func(tx *Tx) {
+		notes.Put(tx, []byte("k"), note{})
+		bucketAt("other/x").Put(tx, []byte("k"), note{})
+	})
+	mark := func() Mark { return look(t, db, func(tx *Tx) Mark { return tx.Mark() }) }
+	changed := func(m Mark, path Path) (yes bool) {
+		do(t, db, func(tx *Tx) { yes = tx.ChangedSince(m, path) })
+		return yes
+	}
+	for name, tt := range map[string]struct {
+		change func(tx *Tx)
+		want   bool
+	}{
+		"nothing":                {func(*Tx) {}, false},
+		"another bucket":         {func(tx *Tx) { bucketAt("other/y").Put(tx, []byte("k"), note{}) }, false},
+		"a put":                  {func(tx *Tx) { notes.Put(tx, []byte("l"), note{}) }, true},
+		"a delete":               {func(tx *Tx) { notes.Put(tx, []byte("d"), note{}); notes.Delete(tx, []byte("d")) }, true},
+		"a drop":                 {func(tx *Tx) { tx.Drop("notes") }, true},
+		"a drop and a put again": {func(tx *Tx) { tx.Drop("notes"); notes.Put(tx, []byte("k"), note{}) }, true},
+	} {
+		m := mark()
+		if changed(m, "notes") {
+			t.Errorf("%s: changed before it was", name)
+		}
+		do(t, db, tt.change)
+		if got := changed(m, "notes"); got != tt.want {
+			t.Errorf("%s: ChangedSince = %v, want %v", name, got, tt.want)
+		}
+	}
+	m := mark()
+	put(t, db, "moved", "k")
+	settle(t, db) // the table that knew is gone
+	if !changed(m, "notes") {
+		t.Errorf("a change that lies in the file by now was not told")
+	}
+	m = mark()
+	got := runGroup(db,
+		func(tx *Tx) error { notes.Put(tx, []byte("k"), note{Text: "earlier"}); return nil },
+		func(tx *Tx) error {
+			if !tx.ChangedSince(m, "notes") || tx.ChangedSince(m, "other/x") {
+				t.Errorf("of the member before: ChangedSince = %v, %v, want true, false", tx.ChangedSince(m, "notes"), tx.ChangedSince(m, "other/x"))
+			}
+			bucketAt("other/x").Put(tx, []byte("l"), note{})
+			if !tx.ChangedSince(m, "other/x") {
+				t.Errorf("its own change was not told")
+			}
+			return nil
+		},
+	)
+	equal(t, "outcomes", got, make([]outcome, 2))
+}
