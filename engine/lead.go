@@ -302,14 +302,20 @@ func appendAddress(key []byte, addr string) []byte { return append(append(key, a
 // findLead returns the oldest lead that has one of the addresses.
 func (env *environment) findLead(tx *kv.Tx, addresses []string) (found Lead, ok bool) {
 	for _, a := range addresses {
-		for key := range env.store.leadByAddr.Scan(tx, kv.Prefix(addressKey(a))) {
-			if id := idOf[leadKind](key); !ok || slices.Compare(id.key(), found.ID.key()) < 0 {
-				found, ok = env.store.leads.Get(tx, id.key())
-			}
-			break
+		if id, known := env.leadAt(tx, a); known && (!ok || slices.Compare(id.key(), found.ID.key()) < 0) {
+			found, ok = env.store.leads.Get(tx, id.key())
 		}
 	}
 	return found, ok
+}
+
+// leadAt returns the oldest lead with an address.
+func (env *environment) leadAt(tx *kv.Tx, addr string) (id LeadID, ok bool) {
+	key := env.store.leadByAddr.First(tx, kv.Prefix(addressKey(addr)))
+	if key == nil {
+		return id, false
+	}
+	return idOf[leadKind](key), true
 }
 
 var leadsKey = []byte("leads")

@@ -237,12 +237,6 @@ func (s *send) timing(now time.Time) timing {
 // draft resolves the request's lead, addresses and lines.
 func (env *environment) draft(tx *kv.Tx, s *send, turn uint64, when timing) (d draft, err error) {
 	d.timing, d.set = when, env.lines.Load()
-	// What a lead has was normalised when it was stored, and to find that out costs a tenth of doing it again.
-	if s.Phone != "" && !s.normalised && !env.store.leadByAddr.Any(tx, kv.Prefix(addressKey(s.Phone))) {
-		if err := s.normalisePhone(); err != nil {
-			return d, err
-		}
-	}
 	if err := env.resolveLead(tx, s, &d); err != nil {
 		return d, err
 	}
@@ -261,11 +255,20 @@ func (env *environment) draft(tx *kv.Tx, s *send, turn uint64, when timing) (d d
 func (env *environment) resolveLead(tx *kv.Tx, s *send, d *draft) error {
 	var found bool
 	if !s.lead.IsZero() {
+		if s.Phone != "" && !s.normalised {
+			if err := s.normalisePhone(); err != nil {
+				return err
+			}
+		}
 		if d.lead, found = env.store.leads.Get(tx, s.lead.key()); !found {
 			return Errorf(NotFound, "Lead not found or access denied")
 		}
 	} else {
-		d.lead, found = env.findLead(tx, unique(s.Phone, s.Email))
+		oldest, err := env.recipientLead(tx, s)
+		if err != nil {
+			return err
+		}
+		d.lead, found = env.store.leads.Get(tx, oldest.key())
 	}
 	if found {
 		old := d.lead
@@ -283,6 +286,26 @@ func (env *environment) resolveLead(tx *kv.Tx, s *send, d *draft) error {
 		}
 	}
 	return nil
+}
+
+// recipientLead returns the oldest lead with one of the addresses that the request names, zero if there is none.
+func (env *environment) recipientLead(tx *kv.Tx, s *send) (oldest LeadID, err error) {
+	if s.Phone != "" {
+		var known bool
+		// What a lead has was normalised when it was stored, and to find that out costs a tenth of doing it again.
+		if oldest, known = env.leadAt(tx, s.Phone); !known && !s.normalised {
+			if err := s.normalisePhone(); err != nil {
+				return oldest, err
+			}
+			oldest, _ = env.leadAt(tx, s.Phone)
+		}
+	}
+	if s.Email != "" {
+		if id, ok := env.leadAt(tx, s.Email); ok && (oldest.IsZero() || slices.Compare(id.key(), oldest.key()) < 0) {
+			oldest = id
+		}
+	}
+	return oldest, nil
 }
 
 // addresses are those to try, in the documented order. A recipient in the request stands in for the lead's own.

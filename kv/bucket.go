@@ -96,15 +96,20 @@ func (x Index) Scan(tx *Tx, r Range) iter.Seq[[]byte] {
 	}
 }
 
-// Any tells whether there is a key in r.
-func (x Index) Any(tx *Tx, r Range) bool {
+// First returns the first key of r, nil if there is none.
+func (x Index) First(tx *Tx, r Range) []byte {
 	pairs := tx.read(x.Path, r, 1)
 	if len(pairs) == 0 {
-		return false
+		return nil
 	}
-	_, _, ok := tx.unseal(x.Path, pairs[0].key, pairs[0].value)
-	return ok
+	if _, _, ok := tx.unseal(x.Path, pairs[0].key, pairs[0].value); !ok {
+		return nil
+	}
+	return pairs[0].key
 }
+
+// Any tells whether there is a key in r.
+func (x Index) Any(tx *Tx, r Range) bool { return x.First(tx, r) != nil }
 
 // A Range is the keys from From (inclusive; nil is the first) to To (exclusive; nil is past the last).
 type Range struct {
