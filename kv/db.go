@@ -28,7 +28,7 @@ type Options struct {
 	// Overlay bounds the memory, in bytes, of changes that are durable in the redo log but not in the file
 	// yet. The log is bounded by about the same. When it is reached, writers wait. 128 MiB if 0.
 	Overlay int64
-	// ApplyAfter is how long changes may wait for more before they are moved into the file. 10 s if 0.
+	// ApplyAfter is how long changes may wait for more before they are moved into the file. 30 s if 0.
 	ApplyAfter time.Duration
 	// KeepLog is how many bytes of the redo log are kept for [DB.Changes] although the file holds them.
 	KeepLog int64
@@ -47,7 +47,7 @@ type Options struct {
 
 const (
 	defaultOverlay    = 128 << 20
-	defaultApplyAfter = 10 * time.Second
+	defaultApplyAfter = 30 * time.Second
 )
 
 // A DB is an open database. Its methods may be called by several goroutines.
@@ -181,9 +181,9 @@ func (db *DB) openLog() error {
 	}
 	db.log = newRedo(db.disk, db.path, m.Log, db.opt.segmentBytes)
 	if m.Open {
-		return db.log.recover(m.Applied, db.reapply)
+		return db.log.recover(m.Applied, db.opt.KeepLog, db.reapply)
 	}
-	if err := db.log.clear(m.Applied, db.opt.KeepLog > 0); err != nil {
+	if err := db.log.clear(m.Applied, db.opt.KeepLog); err != nil {
 		return err
 	}
 	if err := db.log.begin(m.Applied); err != nil {

@@ -35,12 +35,16 @@ func (db *DB) Changes(from Position) iter.Seq2[Commit, error] {
 		pin := from
 		segments, err := db.log.pin(&pin)
 		defer db.log.unpin(&pin)
-		for _, base := range segments {
-			if err != nil || base >= end {
+		at := end
+		for i, base := range segments {
+			if err != nil || base >= end || i > 0 && base != at {
 				break
 			}
 			pin = max(from, base)
-			err = db.log.feed(base, from, end, yield)
+			at, err = db.log.feed(base, from, end, yield)
+		}
+		if err == nil && at != end {
+			err = damaged("the redo log has no valid record at position %d", at)
 		}
 		if err != nil && err != errEnough {
 			yield(Commit{}, err)
@@ -51,19 +55,20 @@ func (db *DB) Changes(from Position) iter.Seq2[Commit, error] {
 // errEnough says that the loop over the changes has ended.
 var errEnough = errors.New("no more changes are asked for")
 
-// feed yields the commits of one segment from a position on, up to another.
-func (l *redo) feed(base, from, end Position, yield func(Commit, error) bool) error {
+// feed yields the commits of one segment from a position on, up to another. It returns where they end.
+func (l *redo) feed(base, from, end Position, yield func(Commit, error) bool) (Position, error) {
 	s, err := l.read(base)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	s.data = s.data[:min(int64(len(s.data)), s.offset(end))] // behind it the writer may be at work
-	return s.each(from, func(_, next Position, group []changeSet) error {
+	err = s.each(from, func(_, next Position, group []changeSet) error {
 		if !yield(Commit{changesOf(group), next}, nil) {
 			return errEnough
 		}
 		return nil
 	})
+	return s.end(), err
 }
 
 func changesOf(group []changeSet) (all []Change) {

@@ -322,11 +322,11 @@ func (l *redo) shrink(keep int64) error {
 	return l.removeSpares()
 }
 
-// clear removes what is left of a log that the file needs no more. If keep is set and the log ends where
-// the file does, it stays, for readers of changes.
-func (l *redo) clear(end Position, keep bool) error {
-	if keep {
-		if err := l.recover(end, func([]changeSet, Position) error { return errLeftOver }); err == nil && l.at == end {
+// clear removes what is left of a log that the file needs no more. If the log ends where the file does, the
+// last keep bytes of it stay, for readers of changes.
+func (l *redo) clear(end Position, keep int64) error {
+	if keep > 0 {
+		if err := l.recover(end, keep, func([]changeSet, Position) error { return errLeftOver }); err == nil && l.at == end {
 			return nil
 		}
 		_ = l.close()

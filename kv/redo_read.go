@@ -14,29 +14,27 @@ import (
 
 // recover reads the log from the position from on, gives each record's transactions to apply, with the
 // record's end, and makes
-// the log ready to go on behind the last one. Segments that end at from or before are released.
+// the log ready to go on behind the last one. Segments that end keep bytes before from, or earlier, are released.
 //
 // What a crash cut short at the log's end was never acknowledged and is left out. If there is a valid
 // record behind a place without one, an acknowledged one was lost: the log is damaged.
-func (l *redo) recover(from Position, apply func(group []changeSet, end Position) error) (err error) {
+func (l *redo) recover(from Position, keep int64, apply func(group []changeSet, end Position) error) (err error) {
 	if err := l.find(); err != nil {
 		return err
 	}
 	if err := l.leaveOutUnfinished(); err != nil {
 		return err
 	}
-	for len(l.segments) > 1 && l.segments[1] <= from {
-		if err := l.retire(l.segments[0]); err != nil {
-			return err
-		}
-		l.segments = l.segments[1:]
-	}
 	if len(l.segments) == 0 || l.segments[0] > from {
 		return damaged("the redo log in %q does not reach back to position %d: its files are missing, or another database's", l.dir, from)
 	}
-	last := l.segments[0] // where the last record begins
+	needed := l.segments
+	for len(needed) > 1 && needed[1] <= from {
+		needed = needed[1:]
+	}
+	last := needed[0] // where the last record begins
 	var tail *segment
-	for i, base := range l.segments {
+	for i, base := range needed {
 		s, err := l.read(base)
 		if err != nil {
 			return err
@@ -58,7 +56,10 @@ func (l *redo) recover(from Position, apply func(group []changeSet, end Position
 	if tail.end() < from {
 		return damaged("the redo log ends at position %d, before what it was applied to, %d", tail.end(), from)
 	}
-	return l.resume(tail, last)
+	if err := l.resume(tail, last); err != nil {
+		return err
+	}
+	return l.release(from, keep) // not before tail is durable: the process before this one may not have got so far
 }
 
 // find lists the log's files.

@@ -418,6 +418,64 @@ func TestFastWriterWaitsForTheApplier(t *testing.T) {
 	checkAndClose(t, db)
 }
 
+// What KeepLog keeps for readers of changes is there after a crash, and after the file was closed.
+func TestKeptLogOutlivesTheProcess(t *testing.T) {
+	opt := logOptions()
+	opt.KeepLog = 20_000
+	m, db := bootTest(t, blank(t), opt)
+	var at []Position
+	for i := range 40 {
+		at = append(at, db.Position())
+		put(t, db, long(1000), fmt.Sprint(i))
+	}
+	settle(t, db)
+	crashed := m.killed(t, db)
+	m, db = bootTest(t, crashed, opt)
+	closeTest(t, db)
+	for what, im := range map[string]image{"after a crash": crashed, "after Close": m.killed(t, db)} {
+		_, db := bootTest(t, im, opt)
+		n := 0
+		for _, err := range db.Changes(at[25]) {
+			if err != nil {
+				t.Errorf("%s: Changes = %v", what, err)
+				break
+			}
+			n++
+		}
+		equal(t, what+": number of changes", n, 40-25)
+	}
+}
+
+// A reader of changes is told if some are missing: it never goes on behind them.
+func TestChangesBehindADamagedRecord(t *testing.T) {
+	opt := logOptions()
+	opt.KeepLog = 1 << 20
+	m, db := bootTest(t, blank(t), opt)
+	for i := range 12 {
+		put(t, db, long(1000), fmt.Sprint(i))
+	}
+	settle(t, db)
+	im := m.killed(t, db)
+	names := im.segments()
+	cut := bytes.Clone(im.files[names[1]])
+	clear(cut[len(cut)/50:])
+	for what, im := range map[string]image{
+		"cut":     im.withFile(names[1], cut),
+		"missing": im.withFile(names[1], nil),
+	} {
+		_, db := bootTest(t, im, opt)
+		n, failed := 0, false
+		for _, err := range db.Changes(0) {
+			if n++; err != nil {
+				failed = errors.Is(err, ErrDamaged)
+			}
+		}
+		if !failed || n > 8 {
+			t.Errorf("a segment is %s: %d changes, ErrDamaged at the end: %v", what, n, failed)
+		}
+	}
+}
+
 func TestPositionsOnlyIncrease(t *testing.T) {
 	im := blank(t)
 	opt := logOptions()
@@ -520,9 +578,8 @@ func TestSegmentLeftOutTwice(t *testing.T) {
 	name := segmentName(db.log.at)
 	im = im.withFile(simDir+"/"+sparePrefix+name, make([]byte, minFill)).withFile(simDir+"/"+name, make([]byte, minFill))
 	_, db = bootTest(t, im, logOptions())
-	for i := range 4 {
+	for i := range 4 { // each takes a spare file, as long as there is one
 		put(t, db, long(5000)+fmt.Sprint(i), "k")
-		settle(t, db)
 	}
 	closeTest(t, db)
 }

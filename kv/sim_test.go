@@ -308,14 +308,6 @@ func boltFileOf(data []byte) boltFile {
 	return f
 }
 
-func (f boltFile) bytes() []byte {
-	data := make([]byte, len(f)*pageBytes)
-	for i, page := range f {
-		copy(data[i*pageBytes:], page)
-	}
-	return data
-}
-
 // since returns what changed after old.
 func (f boltFile) since(old boltFile) boltCommit {
 	c := boltCommit{pages: map[int][]byte{}, size: len(f)}
@@ -457,6 +449,10 @@ type image struct {
 	allowed []*world
 	what    string
 	step    int // of the journal
+
+	// Of a process that was killed: the machine goes on, and what was not synced can still be lost.
+	under *platter
+	ids   map[string]int
 }
 
 // cut returns an image: what changed since the last syncs is lost or kept as c decides.
@@ -479,6 +475,35 @@ func (p *platter) cut(what string, c cutter) image {
 		}
 	}
 	return im
+}
+
+// killed returns what the next process finds if this one is killed.
+func (p *platter) killed(what string) image {
+	im := p.cut(what, everything{})
+	im.under = p.clone()
+	im.under.bolt, im.under.commit = im.bolt, nil // an opening syncs the file first
+	im.ids = maps.Clone(p.names)
+	for _, change := range p.changes {
+		rename(im.ids, change)
+	}
+	return im
+}
+
+func (p *platter) clone() *platter {
+	c := *p
+	c.names, c.changes, c.files = maps.Clone(p.names), slices.Clone(p.changes), map[int]*platterFile{}
+	for id, f := range p.files {
+		c.files[id] = &platterFile{f.synced, slices.Clone(f.pending)}
+	}
+	return &c
+}
+
+// platter is what lies under an image.
+func (im image) platter() *platter {
+	if im.under != nil {
+		return im.under.clone()
+	}
+	return newPlatter(im)
 }
 
 // A cutter decides what a power cut leaves of that which was not synced.
@@ -583,6 +608,14 @@ func (im image) disk() *simDisk {
 		d.names[name] = &inode{id: d.inodes, data: im.files[name], shared: true}
 		d.inodes++
 	}
+	if im.under != nil {
+		for name, id := range im.ids {
+			if id != isDir {
+				d.names[name].id = id
+			}
+		}
+		d.inodes = len(im.under.files)
+	}
 	return d
 }
 
@@ -590,17 +623,22 @@ func (im image) disk() *simDisk {
 // nothing of it is left when it is closed.
 type memFile struct{ *os.File }
 
-func newMemFile(data []byte) (memFile, error) {
+func newMemFile(content boltFile) (memFile, error) {
 	fd, err := unix.MemfdCreate("kv", unix.MFD_CLOEXEC)
 	if err != nil {
 		return memFile{}, err
 	}
 	f := memFile{os.NewFile(uintptr(fd), "kv")}
-	if _, err := f.WriteAt(data, 0); err != nil {
-		f.Close()
-		return memFile{}, err
+	err = f.Truncate(int64(len(content)) * pageBytes)
+	for i, page := range content {
+		if err == nil && page != nil {
+			_, err = f.WriteAt(page, int64(i)*pageBytes)
+		}
 	}
-	return f, nil
+	if err != nil {
+		f.Close()
+	}
+	return f, err
 }
 
 func (f memFile) path() string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
@@ -619,7 +657,7 @@ type simMachine struct {
 
 // boot makes a machine that finds what a power cut left.
 func (im image) boot() (*simMachine, error) {
-	file, err := newMemFile(im.bolt.bytes())
+	file, err := newMemFile(im.bolt)
 	if err != nil {
 		return nil, err
 	}
