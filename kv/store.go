@@ -24,13 +24,11 @@ func (s *boltStore) bucket(path Path) *bolt.Bucket {
 	if b, ok := s.buckets[path]; ok {
 		return b
 	}
-	names := strings.Split(string(path), "/")
-	b := s.tx.Bucket([]byte(names[0]))
-	for _, name := range names[1:] {
-		if b == nil {
-			break
-		}
-		b = b.Bucket([]byte(name))
+	var b *bolt.Bucket
+	if outer := path.outer(); outer == "" {
+		b = s.tx.Bucket([]byte(path))
+	} else if around := s.bucket(outer); around != nil {
+		b = around.Bucket([]byte(path[len(outer)+1:]))
 	}
 	if b != nil {
 		s.buckets[path] = b
