@@ -33,8 +33,11 @@ func newMetrics(r *prometheus.Registry, eng *engine.Engine) *metrics {
 	counter := func(name, help string, value func() float64) {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, value))
 	}
-	counter("tuco_commits_total", "Commits made durable.", func() float64 { return float64(eng.Stats().Commits) })
+	counter("tuco_commits_total", "Commits made durable in the redo log.", func() float64 { return float64(eng.Stats().Commits) })
 	counter("tuco_transactions_total", "Transactions committed in them.", func() float64 { return float64(eng.Stats().Transactions) })
+	counter("tuco_applies_total", "Moves of committed changes from memory into the database.", func() float64 { return float64(eng.Stats().Applies) })
+	gauge("tuco_overlay_bytes", "Memory of changes that are in the redo log but not in the database yet.", func() float64 { return float64(eng.Stats().OverlayBytes) })
+	gauge("tuco_redo_log_bytes", "Size of the redo log.", func() float64 { return float64(eng.Stats().LogBytes) })
 	gauge("tuco_database_bytes", "Size of the database.", func() float64 { return float64(eng.Stats().FileBytes) })
 	gauge("tuco_database_free_pages", "Free pages of 4096 bytes in the database.", func() float64 { return float64(eng.Stats().FreePages) })
 	gauge("tuco_read_only_workspaces", "Workspaces that take no writes.", func() float64 { return float64(eng.ReadOnlyWorkspaces()) })
