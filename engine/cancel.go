@@ -244,8 +244,7 @@ func (env *environment) refund(list []refund) {
 // takeBack gives n back to a counter, as far as the label still counts. The message was stored, but the
 // request that stored it may not have settled its reservation yet: that moment is waited for.
 func takeBack(c *quota.Counter, day quota.Label, n quota.Sums, monthly bool) {
-	for {
-		settled := c.Usage().Reserved == quota.Sums{}
+	for calm := 0; calm < calmLooks; calm++ {
 		back := c.Refund(day, n)
 		n = quota.Sums{First: n.First - back.First, Second: n.Second - back.Second}
 		if now := c.Day(); now != day {
@@ -254,9 +253,16 @@ func takeBack(c *quota.Counter, day quota.Label, n quota.Sums, monthly bool) {
 				n.Second = 0
 			}
 		}
-		if settled || n == (quota.Sums{}) {
+		if n == (quota.Sums{}) {
 			return
+		}
+		if c.Usage().Reserved != (quota.Sums{}) {
+			calm = 0
 		}
 		runtime.Gosched()
 	}
 }
+
+// calmLooks is how often in a row nothing must seem to be reserved before a unit that is not there is given
+// up. One look can miss a reservation, while others give back.
+const calmLooks = 100

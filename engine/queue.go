@@ -253,8 +253,8 @@ func (q Queue) renew(m Message, l Line) (h *hold, err error) {
 		if busy := h.reserveLine(today, []candidate{{state, m.Unit.First}}); !busy {
 			return h, nil
 		}
-		if err := e.db.Barrier(); err != nil {
-			return nil, storageError(err)
+		if err := e.othersEnd(); err != nil {
+			return nil, err
 		}
 	}
 }

@@ -200,8 +200,8 @@ func (q Queue) reserve(r *releasing, wait bool) (busy bool, err error) {
 		if busy, err = q.tryReserve(r); !busy || !wait {
 			return busy, err
 		}
-		if err := q.env.engine.db.Barrier(); err != nil {
-			return false, storageError(err)
+		if err := q.env.engine.othersEnd(); err != nil {
+			return false, err
 		}
 	}
 }

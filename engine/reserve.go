@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"time"
 
 	"tuco/engine/quota"
@@ -69,10 +70,20 @@ func (e *Engine) reserve(who Caller, d *draft) (*hold, error) {
 		if !busy {
 			return h, err
 		}
-		if err := e.db.Barrier(); err != nil {
-			return nil, storageError(err)
+		if err := e.othersEnd(); err != nil {
+			return nil, err
 		}
 	}
+}
+
+// othersEnd returns when the requests that came before this one are decided. Of this one nothing is stored
+// yet, even if nobody knows what became of those.
+func (e *Engine) othersEnd() error {
+	err := e.db.Barrier()
+	if errors.Is(err, kv.ErrUnknown) {
+		err = kv.ErrStopped
+	}
+	return storageError(err)
 }
 
 // tryReserve takes into h, which is empty, what the draft needs. It takes nothing if it fails, or if
