@@ -178,6 +178,13 @@ func TestStorageFull(t *testing.T) {
 			t.Fatalf("rotation %d: %v", n, err)
 		}
 	}
+	w.room.Store(roomVerdict(w.clock.elapsed(), false))
+	if w.clock.pass(roomKept - 1); w.StorageLow() {
+		t.Error("what was measured just now is measured again")
+	}
+	if w.clock.pass(1); !w.StorageLow() {
+		t.Error("what was measured long ago still holds")
+	}
 	before := w.contents()
 	for name, call := range w.writes(who, op, made) {
 		if e := refused(t, name, call(), ReadOnly, CodeReadOnly, "READ_ONLY"); e.Reason != string(ReadOnlyStorage) {
@@ -211,21 +218,16 @@ func TestStorageFull(t *testing.T) {
 	}
 }
 
-// TestRoomIsMeasuredAgain: what was measured holds for a moment and no longer, however many ask.
-func TestRoomIsMeasuredAgain(t *testing.T) {
+// TestRoomCountsAtOnce: when there is room again nobody goes by what was measured before, however many ask.
+func TestRoomCountsAtOnce(t *testing.T) {
 	w := newWorldIn(t, unlimited(), "UTC", Options{Reserve: 1})
-	w.room.Store(roomVerdict(w.clock.elapsed(), true))
-	w.clock.pass(roomKept - 1)
-	if !w.StorageLow() {
-		t.Error("what was measured just now is measured again")
-	}
-	w.clock.pass(1)
+	w.noRoom()
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() { w.StorageLow() })
 	}
 	all.Wait()
 	if w.StorageLow() {
-		t.Error("what was measured long ago still holds")
+		t.Error("what was measured before still holds")
 	}
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/hex"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -330,6 +331,9 @@ func writing[T any](env *environment, fn func(tx *kv.Tx) (T, error)) (T, error) 
 		}
 		return fn(tx)
 	})
+	if errors.Is(err, kv.ErrNoRoom) {
+		env.engine.noRoom()
+	}
 	return v, storageError(err)
 }
 

@@ -38,6 +38,9 @@ type crashRun struct {
 	random int // images of each point at which something is open
 	nested int // one image in so many crashes again while it recovers; more are of a killed process
 
+	from   int // the first step that is looked at
+	sample int // one in so many is; each if it is 0
+
 	// Sabotage.
 	commitBolt func(*simMachine) func(*bolt.Tx) error
 	lie        func([]event) []event // what the disk made of the steps
@@ -305,7 +308,7 @@ func (r *crashRun) record(start image) ([]event, error) {
 	if r.lie != nil {
 		m.disk.journal = r.lie(m.disk.journal)
 	}
-	return m.disk.journal, err
+	return m.disk.steps(), err
 }
 
 // images gives each image of each point of a journal.
@@ -319,9 +322,10 @@ func (r *crashRun) images(rng *rand.Rand, start image, journal []event, yield fu
 			next = journal[i]
 			where = "before " + next.String()
 		}
-		if !next.test() || i == len(journal) || next.kind == evBoltBegins {
+		looks := i >= r.from && (r.sample == 0 || rng.IntN(r.sample) == 0)
+		if looks && (next.step() || i == len(journal) || next.kind == evBoltBegins) {
 			where := fmt.Sprintf("seed %d, step %d, %s (after %v)", r.seed, i, where, journal[max(0, i-8):i])
-			if !r.cuts(rng, p, &last, where, func(im image) bool { im.step = i; return yield(im) }) {
+			if !r.cuts(rng, p, &last, where, yield) {
 				return
 			}
 		}
@@ -458,7 +462,7 @@ func (r *crashRun) afterlife(im image, rng *rand.Rand, v *verdict, recorded bool
 	}
 	first := m.disk // the power may go and leave another
 	err = w.reopen(seen)
-	return first.journal, err
+	return first.steps(), err
 }
 
 // use draws ids, which must be new, writes, and perhaps checks the pages.
@@ -496,7 +500,7 @@ func (w *workload) reopen(start image) error {
 	} else {
 		w.db.abandon()
 		p := start.platter()
-		for _, e := range w.m.disk.journal {
+		for _, e := range w.m.disk.steps() {
 			if e.kind != evBoltBegins && e.kind != evBoltEnds {
 				p.play(e)
 			}

@@ -1,4 +1,5 @@
-// Package kv stores typed records in named buckets of one bbolt file. It knows no domain word.
+// Package kv stores typed records in named buckets of one bbolt file, with a redo log in front of it that
+// makes commits durable. It knows no domain word.
 //
 // A transaction sees one consistent state and its own writes. [Update] runs as the only writer and
 // returns after the write is durable; whoever waits at the same time is committed together. [View]

@@ -13,8 +13,8 @@ import (
 )
 
 // recover reads the log from the position from on, gives each record's transactions to apply, with the
-// record's end, and makes
-// the log ready to go on behind the last one. Segments that end keep bytes before from, or earlier, are released.
+// record's end, and makes the log ready to go on behind the last one. Segments that end keep bytes before
+// from, or earlier, are released.
 //
 // What a crash cut short at the log's end was never acknowledged and is left out. If there is a valid
 // record behind a place without one, an acknowledged one was lost: the log is damaged.

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// small segments, and nothing that happens by itself.
+// logOptions are small segments, and nothing that happens by itself.
 func logOptions() Options {
 	return Options{ApplyAfter: time.Hour, segmentBytes: 4 << 10, partOps: 5}
 }
@@ -281,7 +281,7 @@ func TestSegmentFileUsedAgain(t *testing.T) {
 
 // A caller may store what looks like a record at just the place where it lies.
 func TestStoredValueIsNoRecord(t *testing.T) {
-	im, at := threeRecords(t, "first", "second", "third")
+	im, _ := threeRecords(t, "first", "second", "third")
 	_, s, last := im.newest()
 	record := bytes.Clone(s.data[last:s.good])
 	m, db := bootTest(t, im, logOptions())
@@ -303,7 +303,6 @@ func TestStoredValueIsNoRecord(t *testing.T) {
 	torn := bytes.Clone(s.data)
 	clear(torn[last : last+recordHeader])
 	checkHolds(t, "with a torn record that holds others", im.withFile(name, torn), notesOf("first", "second", "third"))
-	_ = at
 }
 
 func TestRecordLargerThanASegment(t *testing.T) {
@@ -542,6 +541,39 @@ func TestUnfinishedSegmentBehindAnAppliedOne(t *testing.T) {
 	}
 }
 
+// A process is killed while it begins a segment, when all before it was in the file. The next one takes
+// the segment, which only the kernel's memory has, and the power goes at any of its steps.
+func TestPowerCutAfterAKilledProcess(t *testing.T) {
+	start := blank(t)
+	m, db := bootTest(t, start, logOptions())
+	put(t, db, long(5000), "k")
+	settle(t, db)
+	onWriter(t, db, func() error { return db.log.start() })
+	p := start.platter()
+	for _, e := range m.disk.journal[:len(m.disk.journal)-2] { // but for the syncs of the file and the directory
+		p.play(e)
+	}
+	killed := p.killed("")
+	m, db = bootTest(t, killed, logOptions())
+	want := map[string]note{"k": {Text: long(5000)}}
+	equal(t, "after the kill", all(t, db, notes), want)
+	steps := m.disk.journal
+	for i := range len(steps) + 1 {
+		p := killed.platter()
+		for _, e := range steps[:i] {
+			p.play(e)
+		}
+		for j, c := range []cutter{onlySynced{}, everything{}, namesOnly{}} {
+			checkHolds(t, fmt.Sprintf("power cut after %v, image %d", steps[:i], j), p.cut("", c), want)
+		}
+	}
+}
+
+// namesOnly leaves all changes of names, and no write.
+type namesOnly struct{ onlySynced }
+
+func (namesOnly) count(n int) int { return n }
+
 // Giving room back must not take the file that is being written to.
 func TestShrinkBeforeAnythingWasLogged(t *testing.T) {
 	m, db := bootTest(t, blank(t), logOptions())
@@ -595,9 +627,10 @@ func TestShrinkFailsAndThePowerGoes(t *testing.T) {
 			put(t, db, long(5*minFill), "k")
 			put(t, db, "v", "k")
 			setFault(m.disk, failing, fault{&fs.PathError{Op: "x", Path: "y", Err: unix.EIO}, done})
-			shrunk := try(db, func(*Tx) error { return db.makeRoom() })
-			setFault(m.disk, 0, fault{})
-			t.Log(what, shrunk, db.failure.Load())
+			if err := try(db, func(*Tx) error { return db.makeRoom() }); !errors.Is(err, unix.EIO) {
+				t.Errorf("%s: makeRoom() = %v, want %v", what, err, unix.EIO)
+			}
+			setFault(m.disk, failing, fault{})
 			want := "v"
 			if err := try(db, func(tx *Tx) error { notes.Put(tx, []byte("k"), note{Text: "new"}); return nil }); err == nil {
 				want = "new"
@@ -608,7 +641,7 @@ func TestShrinkFailsAndThePowerGoes(t *testing.T) {
 	}
 }
 
-// setFault lets each step of one kind fail.
+// setFault lets each step of one kind fail; none if there is no error.
 func setFault(d *simDisk, kind eventKind, f fault) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -80,7 +80,8 @@ func (e event) String() string {
 	return s
 }
 
-func (e event) test() bool { return e.kind >= evBoltBegins }
+// step tells whether e is a step of the log.
+func (e event) step() bool { return e.kind < evRead }
 
 func newSimDisk() *simDisk { return &simDisk{names: map[string]*inode{}} }
 
@@ -137,6 +138,13 @@ func (d *simDisk) mark(e event) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.note(e)
+}
+
+// steps returns what was written down so far.
+func (d *simDisk) steps() []event {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clip(d.journal)
 }
 
 func missing(op, name string) error { return &fs.PathError{Op: op, Path: name, Err: fs.ErrNotExist} }
@@ -448,7 +456,6 @@ type image struct {
 	bolt    boltFile
 	allowed []*world
 	what    string
-	step    int // of the journal
 
 	// Of a process that was killed: the machine goes on, and what was not synced can still be lost.
 	under *platter

@@ -209,7 +209,7 @@ func (db *DB) commit(group []*request) (refused []*request) {
 	t.table.end = db.log.at
 	db.visible.Store(t.seq)
 	db.stats.committed(group)
-	if t.table.size.Load() >= db.opt.Overlay/2 {
+	if t.table.size.Load() >= db.opt.Overlay/2 || t.room.Low() { // it may be a deletion that makes room
 		db.freeze()
 	}
 	return refused
