@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -48,11 +49,14 @@ func (db *DB) applyAll() {
 		if t == nil {
 			return
 		}
-		err := db.applyTable(t)
-		if err == nil {
-			err = db.log.release(t.end, db.opt.KeepLog)
+		if err := db.applyTable(t); err != nil {
+			if !db.retry(err) {
+				return
+			}
+			continue
 		}
-		if err != nil && !db.retry(err) {
+		if err := db.log.release(t.end, db.opt.KeepLog); err != nil && !diskFull(err) { // else at the next release
+			db.fail(fmt.Errorf("releasing a part of the redo log: %w", err))
 			return
 		}
 	}
@@ -89,8 +93,10 @@ func (db *DB) retry(err error) bool {
 
 // diskFull tells whether err is a write that was refused for want of room.
 func diskFull(err error) bool {
-	path := (*fs.PathError)(nil)
-	return errors.As(err, &path) && path.Op != "sync" && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT))
+	var path *fs.PathError
+	var link *os.LinkError
+	return (errors.As(err, &path) && path.Op != "sync" || errors.As(err, &link)) &&
+		(errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT))
 }
 
 // applyTable moves a frozen table into the file; then it is the state's no more.
@@ -145,9 +151,10 @@ func (db *DB) await(done func(*state) bool) error {
 	return nil
 }
 
-// makeWay waits while the tables are full: the writer must not run away from the applier.
-func (db *DB) makeWay() {
-	_ = db.await(func(s *state) bool { return len(s.frozen) == 0 || s.bytes() < db.opt.Overlay })
+// makeWay waits while the tables are full: the writer must not run away from the applier. It returns why
+// they stay full.
+func (db *DB) makeWay() error {
+	return db.await(func(s *state) bool { return len(s.frozen) == 0 || s.bytes() < db.opt.Overlay })
 }
 
 func (s *state) bytes() (n int64) {
@@ -166,6 +173,9 @@ func (db *DB) writerSettles() error {
 
 // makeRoom moves everything that is committed into the file and gives back what the log took of the disk.
 func (db *DB) makeRoom() error {
+	if err := db.stuck.Load(); err != nil {
+		return *err // one more frozen table would not help
+	}
 	if err := db.writerSettles(); err != nil {
 		return err
 	}

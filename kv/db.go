@@ -88,7 +88,7 @@ type DB struct {
 // A Recovery is what an opening found in the redo log.
 type Recovery struct {
 	Transactions int64         // that were not in the file yet
-	Bytes        int64         // of the log that were read
+	Bytes        int64         // that they put
 	Took         time.Duration // the whole opening
 }
 
@@ -208,10 +208,14 @@ func (db *DB) reapply(group []changeSet, end Position) error {
 		return nil
 	}
 	db.freeze()
-	if s := db.state.Load(); len(s.frozen) > 1 {
-		return db.applyTable(s.frozen[1])
+	s := db.state.Load()
+	if len(s.frozen) < 2 {
+		return nil
 	}
-	return nil
+	if err := db.applyTable(s.frozen[len(s.frozen)-1]); !diskFull(err) {
+		return err
+	}
+	return nil // then it stays in memory, so that at least it can be read
 }
 
 // Path returns the file's path.
@@ -241,7 +245,9 @@ func (db *DB) Close() error {
 	case errors.Is(err, ErrNoRoom), diskFull(err):
 		err = nil // as after a crash: the log keeps what is not in the file
 	case err == nil:
-		err = db.endLog()
+		if err = db.endLog(); diskFull(err) {
+			err = nil
+		}
 	}
 	return errors.Join(err, db.log.close(), db.bolt.Close())
 }

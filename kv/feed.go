@@ -32,6 +32,10 @@ func (db *DB) Position() Position { return Position(db.log.durable.Load()) }
 func (db *DB) Changes(from Position) iter.Seq2[Commit, error] {
 	return func(yield func(Commit, error) bool) {
 		end := db.Position()
+		if from > end { // of a later state, to which this one does not lead
+			yield(Commit{}, fmt.Errorf("%w: position %d lies behind the newest change, at %d", ErrGone, from, end))
+			return
+		}
 		pin := from
 		segments, err := db.log.pin(&pin)
 		defer db.log.unpin(&pin)
@@ -40,7 +44,7 @@ func (db *DB) Changes(from Position) iter.Seq2[Commit, error] {
 			if err != nil || base >= end || i > 0 && base != at {
 				break
 			}
-			pin = max(from, base)
+			db.log.movePin(&pin, max(from, base))
 			at, err = db.log.feed(base, from, end, yield)
 		}
 		if err == nil && at != end {
@@ -94,6 +98,12 @@ func (l *redo) pin(at *Position) (segments []Position, err error) {
 		return nil, fmt.Errorf("%w: before position %d", ErrGone, *at)
 	}
 	return slices.Clone(l.segments[first:]), nil
+}
+
+func (l *redo) movePin(pin *Position, to Position) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	*pin = to
 }
 
 func (l *redo) unpin(at *Position) {

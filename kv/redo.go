@@ -170,7 +170,7 @@ func (l *redo) offset(p Position) int64 { return segmentHeader + int64(p-l.base)
 func (l *redo) start() error {
 	if l.ended || int64(l.at-l.base) >= l.segmentBytes {
 		if err := l.roll(l.at); err != nil {
-			return fmt.Errorf("%w: the next part of the redo log: %w", ErrNoRoom, err)
+			return fmt.Errorf("the next part of the redo log: %w", err)
 		}
 	}
 	l.record = append(l.record[:0], make([]byte, recordHeader)...)
@@ -239,7 +239,7 @@ func (l *redo) reserve() error {
 	}
 	to := end + min(max(l.filled, minFill), maxFill)
 	if err := l.fill(l.file, l.filled, to); err != nil {
-		return fmt.Errorf("%w: the redo log: %w", ErrNoRoom, err)
+		return fmt.Errorf("the redo log: %w", err)
 	}
 	l.filled = to
 	return nil
@@ -326,7 +326,7 @@ func (l *redo) shrink(keep int64) error {
 // last keep bytes of it stay, for readers of changes.
 func (l *redo) clear(end Position, keep int64) error {
 	if keep > 0 {
-		if err := l.recover(end, keep, func([]changeSet, Position) error { return errLeftOver }); err == nil && l.at == end {
+		if err := l.recover(end, keep, func([]changeSet, Position) error { return errLeftOver }); err == nil {
 			return nil
 		}
 		_ = l.close()

@@ -2,10 +2,15 @@ package kv
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 )
 
@@ -287,4 +292,49 @@ func smallDisk(t *testing.T) string {
 		}
 	})
 	return dir
+}
+
+// While nothing can be moved into the file memory does not grow beyond its bound, and what is taken is kept.
+func TestStuckApplierBoundsMemory(t *testing.T) {
+	const overlay = 256 << 10
+	db := openTest(t, tempPath(t), Options{Overlay: overlay})
+	put(t, db, "", "first")
+	settle(t, db)
+	full := &fs.PathError{Op: "write", Path: "db", Err: unix.ENOSPC}
+	var roomy atomic.Bool
+	db.commitBolt = func(b *bolt.Tx) error {
+		if roomy.Load() {
+			return b.Commit()
+		}
+		return errors.Join(full, b.Rollback())
+	}
+	taken := 0
+	for ; taken < 2000; taken++ {
+		err := try(db, func(tx *Tx) error { notes.Put(tx, number(taken), note{Text: long(1000)}); return nil })
+		if errors.Is(err, ErrNoRoom) {
+			break
+		} else if err != nil {
+			t.Fatalf("Update = %v", err)
+		}
+	}
+	if taken < 100 || taken == 2000 {
+		t.Errorf("%d records of 1,000 bytes were taken into %d bytes of memory", taken, overlay)
+	}
+	for range 50 {
+		if err := tryCritical(db, func(tx *Tx) error { notes.Put(tx, []byte("more"), note{}); return nil }); !errors.Is(err, ErrNoRoom) {
+			t.Errorf("UpdateCritical = %v, want %v", err, ErrNoRoom)
+		}
+	}
+	if frozen := len(db.state.Load().frozen); frozen > 3 {
+		t.Errorf("%d tables wait to be moved", frozen)
+	}
+	equal(t, "number of records", count(t, db), taken+1)
+	roomy.Store(true)
+	for start := time.Now(); db.settle() != nil; runtime.Gosched() {
+		if time.Since(start) > 20*time.Second {
+			t.Fatal("nothing is moved although there is room again")
+		}
+	}
+	put(t, db, "", "last")
+	equal(t, "number of records in the end", count(t, db), taken+2)
 }

@@ -46,8 +46,6 @@ type place struct {
 	under   *bolt.Bucket
 	looked  bool
 	dropped bool // then there is nothing
-
-	records bool // a transaction found that there can be records in it
 }
 
 // snapshots are used again: a reader needs little else.
@@ -62,9 +60,10 @@ func (db *DB) snapshot() (*snapshot, error) {
 		if err != nil {
 			return nil, err
 		}
+		at := db.visible.Load() // before the second look at the state: so s has all up to it
 		if db.state.Load() == s {
 			snap := snapshots.Get().(*snapshot)
-			snap.state, snap.at, snap.tx, snap.store.tx = s, db.visible.Load(), tx, tx
+			snap.state, snap.at, snap.tx, snap.store.tx = s, at, tx, tx
 			return snap, nil
 		}
 		_ = tx.Rollback()
@@ -90,11 +89,12 @@ func (s *snapshot) place(path Path) *place {
 	}
 	p := &s.places[s.oldest]
 	s.oldest = (s.oldest + 1) % len(s.places)
+	clear(p.layers) // so that it holds no table any longer
 	*p = place{path: path, hash: hash, layers: p.layers[:0]}
 	s.state.tables(func(t *table) bool {
 		at := t.seen(s.at)
 		floor := t.droppedAt(path, at)
-		if l := t.list(path, hash); l != nil && at > floor {
+		if l := t.list(path, hash); l != nil && l.newest.Load() > floor {
 			p.layers = append(p.layers, layer{t, l, at, floor})
 		}
 		p.dropped = floor > 0

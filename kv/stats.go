@@ -6,19 +6,10 @@ type stats struct {
 	commits, transactions, applies atomic.Int64
 }
 
-func (s *stats) committed(group []*request) {
-	s.commits.Add(1)
-	for _, r := range group {
-		if r.err == nil && r.panicked == nil {
-			s.transactions.Add(1)
-		}
-	}
-}
-
 // Stats are counted from the opening on.
 type Stats struct {
 	Commits      int64 // made durable in the redo log
-	Transactions int64 // committed in them
+	Transactions int64 // that changed something, committed in them
 	FileBytes    int64 // in use, or free inside the file
 	FreePages    int64 // of 4096 bytes, inside the file
 	Applies      int64 // moves of what was committed from memory into the file

@@ -79,7 +79,7 @@ func (s *boltStore) drop(path Path) error {
 	} else if b := s.bucket(outer); b != nil {
 		err = b.DeleteBucket([]byte(path[len(outer)+1:]))
 	}
-	if err != nil && !errors.Is(err, berrors.ErrBucketNotFound) {
+	if err != nil && !errors.Is(err, berrors.ErrBucketNotFound) && !errors.Is(err, berrors.ErrIncompatibleValue) { // a record of that name is no bucket
 		return fmt.Errorf("dropping bucket %q: %w", path, err)
 	}
 	return nil

@@ -155,6 +155,30 @@ func (t *table) put(l *list, seq uint32, key, value []byte) {
 	}
 }
 
+// insert adds the changes of the transaction after seq. It returns its number, and whether a bucket may be
+// seen in another way than before: it was dropped, or is new to the table.
+func (t *table) insert(c *changeSet, seq uint64) (last uint64, fresh bool) {
+	if len(c.dropped) > 0 { // comes first, under a number of its own
+		seq++
+		for _, path := range c.dropped {
+			t.drop(path, t.seen(seq))
+		}
+	}
+	fresh = len(t.dropped()) > 0 // also those that are filled again
+	seq++
+	var l *list
+	c.each(func(o op) {
+		if l == nil || l.path != o.path {
+			hash := hashPath(o.path)
+			if l = t.list(o.path, hash); l == nil {
+				l, fresh = t.add(o.path, hash), true
+			}
+		}
+		t.put(l, t.seen(seq), o.key, o.value)
+	})
+	return seq, fresh
+}
+
 // pickHeight is 1 in three of four cases, 2 in three of four others, and so on.
 func (t *table) pickHeight() int {
 	t.random ^= t.random << 13

@@ -12,6 +12,9 @@ import (
 const (
 	maxKeyBytes   = 1 << 10
 	maxValueBytes = 16 << 20
+
+	// A transaction is one part of one record of the log.
+	maxTransactionBytes = 1 << 30
 )
 
 // A Tx is one consistent state of the database and the changes its function has made to it.
@@ -83,21 +86,24 @@ func (tx *Tx) put(path Path, key []byte, version byte, data []byte) {
 		tx.fail(fmt.Errorf("bucket %q can't hold a key of %d bytes with a value of %d", path, len(key), len(data)))
 		return
 	}
-	if !tx.holdsRecords(path) {
+	if !tx.mayHoldRecords(path) {
 		return
 	}
-	tx.own.bytes += int64(len(key) + valueHeader + len(data))
+	if tx.own.bytes += int64(len(key) + valueHeader + len(data)); tx.own.bytes > maxTransactionBytes {
+		tx.fail(fmt.Errorf("a transaction can't put more than %d bytes", int64(maxTransactionBytes)))
+		return
+	}
 	room := tx.allocate(len(key) + valueHeader + len(data))
 	at := append(room, key...)
 	value := appendSealed(at[len(key):], key, version, data)
 	tx.change(path, at[:len(key):len(key)], value)
 }
 
-// holdsRecords tells whether there can be a record in the bucket at path, and fails the transaction if
+// mayHoldRecords tells whether there can be a record in the bucket at path, and fails the transaction if
 // not: its name is none, it holds buckets, or one that it would be inside of holds records.
-func (tx *Tx) holdsRecords(path Path) bool {
-	if p := tx.under.place(path); p.records || len(p.layers) > 0 && len(tx.own.dropped) == 0 {
-		return true
+func (tx *Tx) mayHoldRecords(path Path) bool {
+	if len(tx.own.dropped) == 0 && (len(tx.under.place(path).layers) > 0 || tx.own.holdsRecords(path)) {
+		return true // it was asked before
 	}
 	wrong := path == "" || path[0] == '/' || path[len(path)-1] == '/' || strings.Contains(string(path), "//")
 	if !wrong {
@@ -110,7 +116,6 @@ func (tx *Tx) holdsRecords(path Path) bool {
 		tx.fail(fmt.Errorf("there can be no record in bucket %q: a bucket has a name, and holds either records or buckets", path))
 		return false
 	}
-	tx.under.place(path).records = true
 	return true
 }
 
@@ -128,6 +133,7 @@ func (tx *Tx) allocate(n int) []byte {
 }
 
 func (tx *Tx) delete(path Path, key []byte) {
+	tx.mustWrite()
 	if tx.get(path, key) != nil {
 		tx.change(path, append(tx.allocate(len(key)), key...), nil)
 	}

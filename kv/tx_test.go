@@ -286,3 +286,57 @@ func TestChangedSince(t *testing.T) {
 	)
 	equal(t, "outcomes", got, make([]outcome, 2))
 }
+
+// What must not be taken is found in whatever way it comes, since the applier can't do it later.
+func TestRecordsAndBucketsAfterADrop(t *testing.T) {
+	k := []byte("k")
+	outer, inner := bucketAt("a"), bucketAt("a/b")
+	refused := errors.New("refused")
+	db := newTest(t)
+	do(t, db, func(tx *Tx) { inner.Put(tx, k, note{}) })
+	do(t, db, func(tx *Tx) { tx.Drop("a") })
+	do(t, db, func(tx *Tx) { outer.Put(tx, []byte("b"), note{}) })
+	if err := try(db, func(tx *Tx) error { inner.Put(tx, k, note{}); return nil }); err == nil {
+		t.Errorf("a record inside a bucket of records was taken")
+	}
+	do(t, db, func(tx *Tx) { tx.Drop("a/b") }) // a record's name
+	settle(t, db)
+	equal(t, "records", all(t, db, outer), map[string]note{"b": {}})
+
+	got := runGroup(db,
+		func(tx *Tx) error { tx.Drop("a"); inner.Put(tx, k, note{}); return refused },
+		func(tx *Tx) error { inner.Put(tx, k, note{}); return nil },
+		func(tx *Tx) error {
+			tx.Drop("a")
+			inner.Put(tx, k, note{})
+			tx.Drop("a/b")
+			outer.Put(tx, k, note{})
+			inner.Put(tx, k, note{})
+			return nil
+		},
+	)
+	for i, r := range got {
+		if r.err == nil {
+			t.Errorf("member %d was taken", i)
+		}
+	}
+	settle(t, db)
+	equal(t, "records, afterwards", all(t, db, outer), map[string]note{"b": {}})
+}
+
+// A transaction is of no use when its function has ended, and says so.
+func TestTransactionKeptTooLong(t *testing.T) {
+	db := newTest(t)
+	put(t, db, "", "k")
+	for name, run := range map[string]func(fn func(*Tx)){
+		"View":   func(fn func(*Tx)) { look(t, db, func(tx *Tx) bool { fn(tx); return true }) },
+		"Update": func(fn func(*Tx)) { do(t, db, fn) },
+	} {
+		var kept *Tx
+		run(func(tx *Tx) { kept = tx })
+		notes.Get(kept, []byte("k"))
+		if kept.err == nil {
+			t.Errorf("a transaction of %s can be read after its end", name)
+		}
+	}
+}

@@ -10,8 +10,12 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 )
 
-// maxGroup bounds how many transactions are committed together, and how many wait.
-const maxGroup = 4096
+// A group of transactions that are committed together ends with maxGroup of them, or with the one that makes
+// its record larger than maxRecordBytes. As many wait at most.
+const (
+	maxGroup       = 4096
+	maxRecordBytes = 64 << 20
+)
 
 // A request is a transaction that waits for the writer. Its fields are the writer's until done is sent to.
 type request struct {
@@ -63,6 +67,7 @@ func View[T any](db *DB, fn func(tx *Tx) (T, error)) (T, error) {
 	}
 	defer s.close()
 	tx := &Tx{Now: db.opt.Now().UTC(), db: db, under: s}
+	defer func() { tx.under = nil }() // who keeps the transaction and uses it finds nothing
 	if err := tx.run(func(tx *Tx) (err error) {
 		result, err = fn(tx)
 		return err
@@ -130,7 +135,9 @@ func (db *DB) write() {
 			db.freeze()
 			close(done)
 		case <-idle.C:
-			db.freeze()
+			if len(db.state.Load().frozen) == 0 {
+				db.freeze()
+			}
 		}
 	}
 }
@@ -153,66 +160,75 @@ func (db *DB) waiting(group []*request) []*request {
 // serve decides every request of group. Those for which there is no room are tried again when what is
 // in memory lies in the file, which may need less than was reckoned.
 func (db *DB) serve(group []*request) {
-	for {
+	for len(group) > 0 {
 		pending := db.pending()
-		refused := db.commit(group)
-		if len(refused) == 0 || pending == 0 && len(refused) == len(group) || db.makeRoom() != nil {
-			return
+		refused, rest := db.commit(group)
+		if len(refused) > 0 && (pending > 0 || len(refused)+len(rest) < len(group)) && db.makeRoom() == nil {
+			db.serve(refused)
 		}
-		group = refused
+		group = rest
 	}
 }
 
 // commit runs the requests one after the other, each seeing the changes of the ones before it, makes
 // their changes durable together and sets each one's outcome. A change counts from the moment its record
-// in the log is synced; until then only the group sees it. It returns those for which there is no room.
-func (db *DB) commit(group []*request) (refused []*request) {
+// in the log is synced; until then only the group sees it. It returns those for which there is no room, and the
+// rest, for which the record is long enough.
+func (db *DB) commit(group []*request) (refused, rest []*request) {
+	full := db.makeWay()
 	if db.failure.Load() != nil {
 		setAll(group, ErrStopped)
-		return nil
+		return nil, nil
 	}
-	db.makeWay()
+	room := db.Room() // before the snapshot: it looks into the file, too
 	s, err := db.snapshot()
 	if err != nil {
 		setAll(group, fmt.Errorf("%w: %w", ErrStopped, err))
-		return nil
+		return nil, nil
 	}
 	defer s.close()
 	s.at = 1<<64 - 1 // also what is not durable yet
 	if err := db.log.start(); err != nil {
-		setAll(group, db.refusal(err))
-		return nil
+		if setAll(group, db.refusal(err)); errors.Is(group[0].err, ErrNoRoom) {
+			refused = group
+		}
+		return refused, nil
 	}
-	t := &taker{db: db, snapshot: s, table: s.state.active, room: db.Room(), seq: db.visible.Load()}
+	t := &taker{db: db, snapshot: s, table: s.state.active, room: room, full: full, seq: db.visible.Load()}
 	now := db.opt.Now().UTC()
-	for _, r := range group {
+	for i, r := range group {
+		if t.bytes > maxRecordBytes {
+			group, rest = group[:i], group[i:]
+			break
+		}
 		tx := &Tx{Now: now, db: db, under: s, writable: true}
-		if r.err = r.run(tx); r.err != nil || r.panicked != nil || tx.own.empty() {
-			continue
+		if r.err = r.run(tx); r.err == nil && r.panicked == nil && !tx.own.empty() {
+			if r.err = t.take(r.critical, &tx.own); errors.Is(r.err, ErrNoRoom) {
+				refused = append(refused, r)
+			}
 		}
-		if r.err = t.take(r.critical, &tx.own); errors.Is(r.err, ErrNoRoom) {
-			refused = append(refused, r)
-		}
+		tx.under = nil // who keeps the transaction and uses it finds nothing
 	}
-	if db.log.empty() {
-		return refused
+	switch {
+	case db.failure.Load() != nil: // of the log, or of the applier: of the group nothing was written
+		setAll(group, ErrStopped)
+		return nil, rest
+	case db.log.empty():
+		return refused, rest
 	}
-	if db.failure.Load() == nil {
-		if err := db.log.commit(); err != nil {
-			db.fail(err)
-		}
-	}
-	if db.failure.Load() != nil {
+	if err := db.log.commit(); err != nil {
+		db.fail(err)
 		db.unknown(group)
-		return nil
+		return nil, rest
 	}
 	t.table.end = db.log.at
 	db.visible.Store(t.seq)
-	db.stats.committed(group)
+	db.stats.commits.Add(1)
+	db.stats.transactions.Add(t.taken)
 	if t.table.size.Load() >= db.opt.Overlay/2 || t.room.Low() { // it may be a deletion that makes room
 		db.freeze()
 	}
-	return refused
+	return refused, rest
 }
 
 func (r *request) run(tx *Tx) (err error) {
@@ -237,13 +253,18 @@ type taker struct {
 	snapshot *snapshot
 	table    *table
 	room     Room
+	full     error  // why the tables, which are full, are not emptied
 	bytes    int64  // taken so far
-	seq      uint64 // the number of the last transaction
+	taken    int64  // transactions
+	seq      uint64 // the number of the last one
 }
 
 // take puts changes into the log's next record and, for the rest of the group, into the table. If it
 // fails, nothing of them is in either.
 func (t *taker) take(critical bool, c *changeSet) error {
+	if t.full != nil {
+		return fmt.Errorf("%w: %w", ErrNoRoom, t.full)
+	}
 	if err := t.room.allows(critical, t.bytes+c.bytes); err != nil {
 		return err
 	}
@@ -251,35 +272,12 @@ func (t *taker) take(critical bool, c *changeSet) error {
 		return t.db.refusal(err)
 	}
 	t.bytes += c.bytes
+	t.taken++
 	var fresh bool
 	if t.seq, fresh = t.table.insert(c, t.seq); fresh {
 		t.snapshot.forget()
 	}
 	return nil
-}
-
-// insert adds the changes of the transaction after seq. It returns its number, and whether a bucket was
-// dropped or is new to the table.
-func (t *table) insert(c *changeSet, seq uint64) (last uint64, fresh bool) {
-	if len(c.dropped) > 0 { // comes first, under a number of its own
-		seq++
-		for _, path := range c.dropped {
-			t.drop(path, t.seen(seq))
-		}
-		fresh = true
-	}
-	seq++
-	var l *list
-	c.each(func(o op) {
-		if l == nil || l.path != o.path {
-			hash := hashPath(o.path)
-			if l = t.list(o.path, hash); l == nil {
-				l, fresh = t.add(o.path, hash), true
-			}
-		}
-		t.put(l, t.seen(seq), o.key, o.value)
-	})
-	return seq, fresh
 }
 
 // fail ends all writing: what a commit or the applier did is not known. Opening the file again tells.
@@ -305,6 +303,6 @@ func (db *DB) unknown(group []*request) {
 
 func setAll(group []*request, err error) {
 	for _, r := range group {
-		r.err, r.panicked = err, nil
+		r.err = err
 	}
 }
