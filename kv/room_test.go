@@ -195,7 +195,7 @@ func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	dir := smallDisk(t)
 	ballast := filepath.Join(dir, "ballast")
-	if err := os.WriteFile(ballast, make([]byte, 5<<20), 0o600); err != nil {
+	if err := os.WriteFile(ballast, make([]byte, 7<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	db := openTest(t, filepath.Join(dir, "db"), Options{Reserve: 6 << 20})
@@ -220,7 +220,18 @@ func TestFullDisk(t *testing.T) {
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
+	settleAtLast(t, db)
 	put(t, db, "there is room again", "k")
+}
+
+// settleAtLast waits until the applier, which may have been stuck, has found that there is room again.
+func settleAtLast(t *testing.T, db *DB) {
+	t.Helper()
+	for start := time.Now(); db.settle() != nil; runtime.Gosched() {
+		if time.Since(start) > 20*time.Second {
+			t.Fatal("nothing is moved although there is room again")
+		}
+	}
 }
 
 // A disk that fills up from elsewhere refuses what comes; what was acknowledged stays, and when there is
@@ -330,11 +341,7 @@ func TestStuckApplierBoundsMemory(t *testing.T) {
 	}
 	equal(t, "number of records", count(t, db), taken+1)
 	roomy.Store(true)
-	for start := time.Now(); db.settle() != nil; runtime.Gosched() {
-		if time.Since(start) > 20*time.Second {
-			t.Fatal("nothing is moved although there is room again")
-		}
-	}
+	settleAtLast(t, db)
 	put(t, db, "", "last")
 	equal(t, "number of records in the end", count(t, db), taken+2)
 }
