@@ -5,7 +5,6 @@ import (
 	"runtime"
 	"slices"
 
-	"tuco/engine/address"
 	"tuco/engine/quota"
 	"tuco/kv"
 )
@@ -78,16 +77,16 @@ func (r CancelRequest) check(who Caller) (lead LeadID, addresses []string, err e
 		lead = LeadID{parsed}
 	}
 	if r.Phone != "" {
-		phone, err := address.Phone(r.Phone, DefaultCountryCode)
+		phone, err := recipientPhone(r.Phone)
 		if err != nil {
-			return lead, nil, Errorf(Invalid, "recipientPhone: not a valid phone number").With(CodeInvalidAddress)
+			return lead, nil, err
 		}
 		addresses = append(addresses, phone)
 	}
 	if r.Email != "" {
-		email, err := address.Email(r.Email)
+		email, err := recipientEmail(r.Email)
 		if err != nil {
-			return lead, nil, Errorf(Invalid, "recipientEmail: not a valid e-mail address").With(CodeInvalidAddress)
+			return lead, nil, err
 		}
 		addresses = append(addresses, email)
 	}

@@ -153,8 +153,8 @@ func (s *send) checkRecipient(who Caller) (err error) {
 		}
 	}
 	if s.Email != "" {
-		if s.Email, err = address.Email(s.Email); err != nil {
-			return Errorf(Invalid, "recipientEmail: not a valid e-mail address").With(CodeInvalidAddress)
+		if s.Email, err = recipientEmail(s.Email); err != nil {
+			return err
 		}
 	}
 	if s.Name != "" && checkName(s.Name) != nil {
@@ -180,11 +180,27 @@ func (s *send) checkRecipient(who Caller) (err error) {
 }
 
 func (s *send) normalisePhone() (err error) {
-	if s.Phone, err = address.Phone(s.Phone, DefaultCountryCode); err != nil {
-		return Errorf(Invalid, "recipientPhone: not a valid phone number").With(CodeInvalidAddress)
+	s.Phone, err = recipientPhone(s.Phone)
+	s.normalised = err == nil
+	return err
+}
+
+// recipientPhone normalises what a request calls by that name.
+func recipientPhone(raw string) (string, error) {
+	phone, err := address.Phone(raw, DefaultCountryCode)
+	if err != nil {
+		return "", Errorf(Invalid, "recipientPhone: not a valid phone number").With(CodeInvalidAddress)
 	}
-	s.normalised = true
-	return nil
+	return phone, nil
+}
+
+// recipientEmail normalises what a request calls by that name.
+func recipientEmail(raw string) (string, error) {
+	email, err := address.Email(raw)
+	if err != nil {
+		return "", Errorf(Invalid, "recipientEmail: not a valid e-mail address").With(CodeInvalidAddress)
+	}
+	return email, nil
 }
 
 func errNoRecipient() error {

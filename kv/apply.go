@@ -238,20 +238,25 @@ func (db *DB) writePart(fn func(*boltStore) error) (err error) {
 		_ = b.Rollback()
 		return err
 	}
-	return db.commitBolt(b)
+	return db.opt.commitBolt(b)
 }
 
 // dropAll drops the outermost of the dropped buckets: bbolt loses pages when a bucket goes after one
 // inside it in the same transaction.
 func dropAll(s *boltStore, t *table) error {
-	drops := t.dropped()
-	for i, d := range drops {
-		inside := slices.ContainsFunc(drops, func(other drop) bool { return other.path != d.path && within(d.path, other.path) })
-		again := slices.ContainsFunc(drops[:i], func(earlier drop) bool { return earlier.path == d.path })
-		if inside || again {
+	dropped := map[Path]bool{}
+	for _, d := range t.dropped() {
+		dropped[d.path] = true
+	}
+	for path := range dropped {
+		outer := path.outer()
+		for outer != "" && !dropped[outer] {
+			outer = outer.outer()
+		}
+		if outer != "" {
 			continue
 		}
-		if err := s.drop(d.path); err != nil {
+		if err := s.drop(path); err != nil {
 			return err
 		}
 	}

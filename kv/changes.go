@@ -28,13 +28,8 @@ func (o op) less(other op) bool {
 	return bytes.Compare(o.key, other.key) < 0
 }
 
-func (s *changeSet) empty() bool { return s.len() == 0 && len(s.dropped) == 0 }
-
-func (s *changeSet) len() int {
-	if s.ops == nil {
-		return 0
-	}
-	return s.ops.Len()
+func (s *changeSet) empty() bool {
+	return len(s.dropped) == 0 && (s.ops == nil || s.ops.Len() == 0)
 }
 
 func (s *changeSet) set(o op) {

@@ -212,7 +212,7 @@ func TestFailedApplyEndsTheWriting(t *testing.T) {
 		put(t, db, "old", "k")
 		settle(t, db)
 		put(t, db, "new", "k", "l")
-		db.commitBolt = fails
+		db.opt.commitBolt = fails
 		if err := db.settle(); !errors.Is(err, ErrUnknown) || !errors.Is(err, errDisk) {
 			t.Errorf("%s: settle() = %v, want %v with its cause", name, err, ErrUnknown)
 		}

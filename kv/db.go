@@ -42,7 +42,7 @@ type Options struct {
 	// For tests.
 	segmentBytes int64                // at which a segment of the log ends
 	partOps      int                  // that one bbolt transaction of the applier takes, or more
-	commitBolt   func(*bolt.Tx) error // stands in for bbolt's
+	commitBolt   func(*bolt.Tx) error // stands in for bbolt's: it may fail before or after its writes
 }
 
 const (
@@ -78,8 +78,6 @@ type DB struct {
 
 	closing sync.RWMutex // held for reading while a request is being queued
 	closed  bool
-
-	commitBolt func(*bolt.Tx) error // a field so that tests can let a commit fail before or after its writes
 
 	failure atomic.Pointer[error] // why no more writes are taken
 	failed  chan struct{}         // closed when failure is set
@@ -124,7 +122,6 @@ func open(path string, opt Options, d disk) (*DB, error) {
 	}
 	db := &DB{
 		bolt: b, file: file, disk: d, opt: opt, path: path,
-		commitBolt:  opt.commitBolt,
 		requests:    make(chan *request, maxGroup),
 		freezing:    make(chan chan struct{}),
 		done:        make(chan struct{}),
@@ -167,15 +164,17 @@ func (db *DB) prepare() error {
 
 // openLog recovers the log if the file was not closed, else begins a new one.
 func (db *DB) openLog() error {
-	m, err := View(db, func(tx *Tx) (mark, error) {
-		m, _ := marks.Get(tx, markKey)
-		begun, _ := marks.Get(tx, begunKey)
-		db.begun = begun.Applied
-		return m, nil
+	type told struct{ mark, begun mark }
+	file, err := View(db, func(tx *Tx) (t told, err error) {
+		t.mark, _ = marks.Get(tx, markKey)
+		t.begun, _ = marks.Get(tx, begunKey)
+		return t, nil
 	})
 	if err != nil {
 		return err
 	}
+	m := file.mark
+	db.begun = file.begun.Applied
 	if m.Log == 0 { // made before there was a log
 		m.Log = rand.Uint64() | 1
 	}

@@ -101,17 +101,14 @@ func (l *redo) roll(at Position) error {
 	}
 	filled, err := file.size()
 	if err == nil && filled < minFill {
-		err, filled = l.fill(file, filled, minFill), minFill
+		err, filled = fillWithZeros(file, filled, minFill), minFill
 	}
 	if err == nil {
 		l.ended = true
 		_, err = file.WriteAt(l.header(at), 0)
 	}
 	if err == nil {
-		err = file.sync()
-	}
-	if err == nil {
-		err = l.disk.syncDir(l.dir)
+		err = l.syncWithName(file)
 	}
 	if err != nil {
 		file.Close()
@@ -127,6 +124,14 @@ func (l *redo) roll(at Position) error {
 	defer l.mu.Unlock()
 	l.segments = append(l.segments, at)
 	return nil
+}
+
+// syncWithName makes a segment's file durable, and that it has its name.
+func (l *redo) syncWithName(file logFile) error {
+	if err := file.sync(); err != nil {
+		return err
+	}
+	return l.disk.syncDir(l.dir)
 }
 
 func (l *redo) takeSpare() (name string) {
@@ -151,8 +156,8 @@ func (l *redo) header(base Position) []byte {
 
 var zeros [maxFill]byte
 
-// fill writes zeros over a file from its size up to another.
-func (l *redo) fill(file logFile, from, to int64) error {
+// fillWithZeros writes zeros over a file from its size up to another.
+func fillWithZeros(file logFile, from, to int64) error {
 	for from < to {
 		n, err := file.WriteAt(zeros[:min(to-from, maxFill)], from)
 		if err != nil {
@@ -238,7 +243,7 @@ func (l *redo) reserve() error {
 		return nil
 	}
 	to := end + min(max(l.filled, minFill), maxFill)
-	if err := l.fill(l.file, l.filled, to); err != nil {
+	if err := fillWithZeros(l.file, l.filled, to); err != nil {
 		return fmt.Errorf("the redo log: %w", err)
 	}
 	l.filled = to
@@ -247,10 +252,10 @@ func (l *redo) reserve() error {
 
 // commit writes the record and syncs it. After an error its outcome is unknown.
 func (l *redo) commit() error {
-	seal := l.record[:recordHeader]
-	binary.BigEndian.PutUint32(seal, uint32(len(l.record)-recordHeader))
-	binary.BigEndian.PutUint64(seal[8:], uint64(l.at))
-	binary.BigEndian.PutUint32(seal[4:], l.checksum(l.record))
+	head := l.record[:recordHeader]
+	binary.BigEndian.PutUint32(head, uint32(len(l.record)-recordHeader))
+	binary.BigEndian.PutUint64(head[8:], uint64(l.at))
+	binary.BigEndian.PutUint32(head[4:], l.checksum(l.record))
 	if _, err := l.file.WriteAt(l.record, l.offset(l.at)); err != nil {
 		return err
 	}

@@ -22,7 +22,8 @@ func (l *redo) recover(from Position, keep int64, apply func(group []changeSet, 
 	if err := l.find(); err != nil {
 		return err
 	}
-	if err := l.leaveOutUnfinished(); err != nil {
+	newest, err := l.leaveOutUnfinished()
+	if err != nil {
 		return err
 	}
 	if len(l.segments) == 0 || l.segments[0] > from {
@@ -35,9 +36,11 @@ func (l *redo) recover(from Position, keep int64, apply func(group []changeSet, 
 	last := needed[0] // where the last record begins
 	var tail *segment
 	for i, base := range needed {
-		s, err := l.read(base)
-		if err != nil {
-			return err
+		s := newest
+		if s == nil || s.base != base {
+			if s, err = l.read(base); err != nil {
+				return err
+			}
 		}
 		if i > 0 && base != tail.end() {
 			return damaged("the redo log goes on at position %d, not at %d", base, tail.end())
@@ -83,18 +86,18 @@ func (l *redo) find() error {
 }
 
 // leaveOutUnfinished retires the newest segment if a crash cut its making short. This comes first: the one
-// before it is needed then, even if all in it was applied.
-func (l *redo) leaveOutUnfinished() error {
+// before it is needed then, even if all in it was applied. It returns the newest segment if it has read it.
+func (l *redo) leaveOutUnfinished() (newest *segment, err error) {
 	last := len(l.segments) - 1
 	if last < 1 {
-		return nil
+		return nil, nil
 	}
-	if _, err := l.read(l.segments[last]); !errors.Is(err, errNoSegment) {
-		return err
+	base := l.segments[last]
+	if newest, err = l.read(base); !errors.Is(err, errNoSegment) {
+		return newest, err
 	}
-	newest := l.segments[last]
 	l.segments = l.segments[:last]
-	return l.retire(newest)
+	return nil, l.retire(base)
 }
 
 // resume makes the log go on behind tail. If the last sync failed or was cut short, the disk may not
@@ -112,10 +115,7 @@ func (l *redo) resume(tail *segment, last Position) error {
 		_, err = file.WriteAt(tail.data[tail.offset(at):tail.good], tail.offset(at))
 	}
 	if err == nil {
-		err = file.sync()
-	}
-	if err == nil {
-		err = l.disk.syncDir(l.dir)
+		err = l.syncWithName(file)
 	}
 	if err != nil {
 		file.Close()

@@ -680,7 +680,7 @@ func TestSmallerOverlayAfterAHalfAppliedTable(t *testing.T) {
 		}
 	})
 	parts := 0
-	db.commitBolt = func(tx *bolt.Tx) error {
+	db.opt.commitBolt = func(tx *bolt.Tx) error {
 		if parts++; parts > 1 {
 			return failingCommits["not written"](tx)
 		}

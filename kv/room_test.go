@@ -313,7 +313,7 @@ func TestStuckApplierBoundsMemory(t *testing.T) {
 	settle(t, db)
 	full := &fs.PathError{Op: "write", Path: "db", Err: unix.ENOSPC}
 	var roomy atomic.Bool
-	db.commitBolt = func(b *bolt.Tx) error {
+	db.opt.commitBolt = func(b *bolt.Tx) error {
 		if roomy.Load() {
 			return b.Commit()
 		}

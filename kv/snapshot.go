@@ -112,14 +112,6 @@ func (s *snapshot) below(p *place) *bolt.Bucket {
 	return p.under
 }
 
-// seen turns the number of a transaction into the table's own.
-func (t *table) seen(at uint64) uint32 {
-	if at < t.base {
-		return 0
-	}
-	return uint32(min(at-t.base, 1<<32-1))
-}
-
 // changedSince tells whether the bucket at path may have been changed since m.
 func (s *snapshot) changedSince(m Mark, path Path) bool {
 	hash := hashPath(path)

@@ -179,6 +179,14 @@ func (t *table) insert(c *changeSet, seq uint64) (last uint64, fresh bool) {
 	return seq, fresh
 }
 
+// seen turns the number of a transaction into the table's own.
+func (t *table) seen(at uint64) uint32 {
+	if at < t.base {
+		return 0
+	}
+	return uint32(min(at-t.base, 1<<32-1))
+}
+
 // pickHeight is 1 in three of four cases, 2 in three of four others, and so on.
 func (t *table) pickHeight() int {
 	t.random ^= t.random << 13
