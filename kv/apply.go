@@ -49,7 +49,7 @@ func (db *DB) applyAll() {
 		if t == nil {
 			return
 		}
-		if err := db.applyTable(t); err != nil {
+		if err := db.moveIn(t); err != nil {
 			if !db.retry(err) {
 				return
 			}
@@ -59,6 +59,7 @@ func (db *DB) applyAll() {
 			db.fail(fmt.Errorf("releasing a part of the redo log: %w", err))
 			return
 		}
+		db.applied(t)
 	}
 }
 
@@ -99,18 +100,14 @@ func diskFull(err error) bool {
 		(errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT))
 }
 
-// applyTable moves a frozen table into the file; then it is the state's no more.
-func (db *DB) applyTable(t *table) error {
-	if err := db.moveIn(t); err != nil {
-		return err
-	}
+// applied takes a table that lies in the file out of the state.
+func (db *DB) applied(t *table) {
 	db.stuck.Store(nil)
 	db.stats.applies.Add(1)
 	db.change(func(s state) state {
 		s.frozen = slices.DeleteFunc(slices.Clone(s.frozen), func(f *table) bool { return f == t })
 		return s
 	})
-	return nil
 }
 
 // change replaces the state and wakes whoever waits for that.

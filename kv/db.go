@@ -211,10 +211,14 @@ func (db *DB) reapply(group []changeSet, end Position) error {
 	if len(s.frozen) < 2 {
 		return nil
 	}
-	if err := db.applyTable(s.frozen[len(s.frozen)-1]); !diskFull(err) {
+	oldest := s.frozen[len(s.frozen)-1]
+	switch err := db.moveIn(oldest); {
+	case err == nil:
+		db.applied(oldest)
+	case !diskFull(err): // then it stays in memory, so that at least it can be read
 		return err
 	}
-	return nil // then it stays in memory, so that at least it can be read
+	return nil
 }
 
 // Path returns the file's path.

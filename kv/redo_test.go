@@ -231,7 +231,7 @@ func TestSegmentOfANewerVersion(t *testing.T) {
 		if !errors.Is(err, ErrNewer) || errors.Is(err, ErrDamaged) {
 			t.Errorf("open = %v, want %v", err, ErrNewer)
 		}
-		equal(t, "files that were changed", len(m.disk.journal), 0)
+		equal(t, "files that were changed", len(m.disk.steps()), 0)
 	}
 }
 
@@ -268,7 +268,7 @@ func TestSegmentFileUsedAgain(t *testing.T) {
 			settle(t, db)
 		}
 	}
-	for _, e := range m.disk.journal {
+	for _, e := range m.disk.steps() {
 		if e.kind == evRename && strings.Contains(e.name, sparePrefix) {
 			reused++
 		}
@@ -550,14 +550,15 @@ func TestPowerCutAfterAKilledProcess(t *testing.T) {
 	settle(t, db)
 	onWriter(t, db, func() error { return db.log.start() })
 	p := start.platter()
-	for _, e := range m.disk.journal[:len(m.disk.journal)-2] { // but for the syncs of the file and the directory
+	steps := m.disk.steps()
+	for _, e := range steps[:len(steps)-2] { // but for the syncs of the file and the directory
 		p.play(e)
 	}
 	killed := p.killed("")
 	m, db = bootTest(t, killed, logOptions())
 	want := map[string]note{"k": {Text: long(5000)}}
 	equal(t, "after the kill", all(t, db, notes), want)
-	steps := m.disk.journal
+	steps = m.disk.steps()
 	for i := range len(steps) + 1 {
 		p := killed.platter()
 		for _, e := range steps[:i] {
@@ -657,7 +658,7 @@ func setFault(d *simDisk, kind eventKind, f fault) {
 func checkCuts(t *testing.T, what string, start image, m *simMachine, want map[string]note) {
 	t.Helper()
 	p := newPlatter(start)
-	for _, e := range m.disk.journal {
+	for _, e := range m.disk.steps() {
 		p.play(e)
 	}
 	for i, c := range []cutter{onlySynced{}, everything{}, atRandom{rand.New(rand.NewPCG(1, 1))}, atRandom{rand.New(rand.NewPCG(1, 2))}} {
