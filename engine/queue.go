@@ -100,8 +100,8 @@ func (q Queue) next(tx *kv.Tx, l Line, most int, busy func(MessageID) bool) (job
 	if gap > 0 || l.ContactGap > 0 {
 		most = 1
 	}
-	first := q.waiting(tx, readyKey(l.ID, true), most, busy)
-	follow := q.waiting(tx, readyKey(l.ID, false), most, func(id MessageID) bool {
+	first, _ := q.waiting(tx, readyKey(l.ID, true), most, busy)
+	follow, crowded := q.waiting(tx, readyKey(l.ID, false), most, func(id MessageID) bool {
 		return busy(id) || len(first) > 0 && q.behindFirst(tx, l, id)
 	})
 	freeFirst := gapEnd(tx.Now, u.LastFirst, l.ContactGap)
@@ -110,7 +110,7 @@ func (q Queue) next(tx *kv.Tx, l Line, most int, busy func(MessageID) bool) (job
 		if len(follow) == 0 || len(first) > 0 && earlier(first[0], follow[0]) && !freeFirst.After(tx.Now) {
 			from = &first
 			if freeFirst.After(tx.Now) {
-				return jobs, Look{At: freeFirst}
+				return jobs, Look{At: freeFirst, Firm: crowded}
 			}
 		}
 		if job, ok := q.job(tx, l, idOf[messageKind]((*from)[0])); ok {
@@ -155,20 +155,21 @@ func earlier(a, b []byte) bool {
 // waits until those before it have gone: a look must not take longer with everything that waits.
 const lookPast = 16
 
-// waiting returns the first entries below prefix, without those to leave out.
-func (q Queue) waiting(tx *kv.Tx, prefix []byte, most int, leaveOut func(MessageID) bool) (keys [][]byte) {
+// waiting returns the first entries below prefix, without those to leave out. It is crowded if so many are
+// left out that one more message would not be looked at.
+func (q Queue) waiting(tx *kv.Tx, prefix []byte, most int, leaveOut func(MessageID) bool) (keys [][]byte, crowded bool) {
 	past := 0
 	for key := range q.env.store.ready.Scan(tx, kv.Prefix(prefix)) {
-		if len(keys) == most || past == lookPast {
-			break
-		}
 		if leaveOut(idOf[messageKind](key)) {
 			past++
 		} else {
 			keys = append(keys, key)
 		}
+		if len(keys) == most || past == lookPast {
+			break
+		}
 	}
-	return keys
+	return keys, past == lookPast
 }
 
 func (q Queue) job(tx *kv.Tx, l Line, id MessageID) (job Job, ok bool) {
