@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,7 +29,7 @@ const (
 
 // marks tell how much of the log the file holds.
 var (
-	marks    = Bucket[mark]{system.Join("redo"), JSON[mark](1)}
+	marks    = Bucket[mark]{Path: system.Join("redo"), Codec: JSON[mark](1)}
 	markKey  = []byte("mark")
 	begunKey = []byte("begun") // where the table ends that is being moved in, in several parts
 )
@@ -125,7 +126,9 @@ func (db *DB) freeze() {
 		return
 	}
 	db.change(func(s state) state {
-		return state{newTable(db.visible.Load()), append([]*table{s.active}, s.frozen...)}
+		s.frozen = append([]*table{s.active}, s.frozen...)
+		s.active = newTable(s.active.number+1, db.visible.Load())
+		return s
 	})
 }
 
@@ -155,7 +158,9 @@ func (db *DB) makeWay() error {
 }
 
 func (s *state) bytes() (n int64) {
-	s.tables(func(t *table) bool { n += t.size.Load(); return true })
+	for i := range s.depth() {
+		n += s.table(i).size.Load()
+	}
 	return n
 }
 
@@ -194,7 +199,7 @@ func (db *DB) settle() error {
 func (db *DB) moveIn(t *table) error {
 	var lists []*list
 	t.all(func(l *list) { lists = append(lists, l) })
-	slices.SortFunc(lists, func(a, b *list) int { return strings.Compare(string(a.path), string(b.path)) })
+	slices.SortFunc(lists, func(a, b *list) int { return strings.Compare(string(a.home.path), string(b.home.path)) })
 	most := db.opt.partOps + db.bolt.Stats().FreePageN
 	for first, last := true, false; !last; first = false {
 		if err := db.writePart(func(s *boltStore) (err error) {
@@ -221,7 +226,9 @@ func (db *DB) moveIn(t *table) error {
 
 // writePart runs fn in a bbolt transaction and commits it.
 func (db *DB) writePart(fn func(*boltStore) error) (err error) {
-	b, err := db.bolt.Begin(true)
+	db.filing.Lock()
+	defer db.filing.Unlock()
+	b, err := db.beginPart()
 	if err != nil {
 		return err
 	}
@@ -230,12 +237,25 @@ func (db *DB) writePart(fn func(*boltStore) error) (err error) {
 			_ = b.Rollback()
 			err = damaged("%v", p)
 		}
+		err = errors.Join(err, db.showFile())
 	}()
-	if err := fn(newBoltStore(b)); err != nil {
+	if err := fn(newBoltStore(b, &db.homes, db.shown+1)); err != nil {
 		_ = b.Rollback()
 		return err
 	}
 	return db.opt.commitBolt(b)
+}
+
+// beginPart begins the transaction of a part. For that moment there is no version of the file, so that what
+// the commit before it made free is used again; for longer where the file may outgrow what is mapped of it:
+// bbolt maps anew when nobody reads.
+func (db *DB) beginPart() (*bolt.Tx, error) {
+	db.hideFile()
+	b, err := db.bolt.Begin(true)
+	if err != nil || b.Size()+4*db.opt.Overlay+maxTransactionBytes < db.mapped {
+		err = errors.Join(err, db.showFile())
+	}
+	return b, err
 }
 
 // dropAll drops the outermost of the dropped buckets: bbolt loses pages when a bucket goes after one
@@ -274,15 +294,19 @@ func putMark(s *boltStore, key []byte, m mark) error {
 
 // writeList writes a bucket's newest changes and returns how many they were.
 func writeList(s *boltStore, t *table, l *list) (n int, err error) {
-	all := layer{t, l, 1<<32 - 1, t.droppedAt(l.path, 1<<32-1)}
+	path := l.home.path
+	all := layer{t, l, 1<<32 - 1, t.droppedAt(path, 1<<32-1)}
 	c := &layerCursor{layer: &all}
 	p := c.first()
 	if p.key == nil { // all of it was dropped
 		return 0, nil
 	}
-	b, err := s.create(l.path)
+	b, err := s.create(path)
 	if err != nil {
 		return 0, err
+	}
+	if l.home.packed {
+		return writePacked(b, path, c)
 	}
 	if last, _ := b.Cursor().Last(); bytes.Compare(last, p.key) < 0 {
 		b.FillPercent = 1 // what only grows at its end needs no room in between
@@ -295,7 +319,7 @@ func writeList(s *boltStore, t *table, l *list) (n int, err error) {
 			err = b.Put(p.key, p.value)
 		}
 		if err != nil {
-			return n, fmt.Errorf("writing to bucket %q: %w", l.path, err)
+			return n, fmt.Errorf("writing to bucket %q: %w", path, err)
 		}
 	}
 	return n, nil

@@ -27,10 +27,10 @@ func newRows(n int) []row {
 	for i := range rows {
 		path := Path(fmt.Sprintf("org_%024x/production", i*7919))
 		rows[i] = row{
-			Bucket[[]byte]{path.Join("messages"), rawCodec},
-			Index{path.Join("messages.status")}, Index{path.Join("messages.line")}, Index{path.Join("messages.ready")},
-			Index{path.Join("messages.lead")}, Index{path.Join("messages.address")},
-			Bucket[[]byte]{path.Join("usage"), rawCodec},
+			Bucket[[]byte]{Path: path.Join("messages"), Codec: rawCodec},
+			Index{Path: path.Join("messages.status")}, Index{Path: path.Join("messages.line")}, Index{Path: path.Join("messages.ready")},
+			Index{Path: path.Join("messages.lead")}, Index{Path: path.Join("messages.address")},
+			Bucket[[]byte]{Path: path.Join("usage"), Codec: rawCodec},
 		}
 	}
 	return rows

@@ -10,6 +10,9 @@ import (
 // either records or other buckets.
 type Path string
 
+// packed tells whether the bucket is a packed one.
+func (p Path) packed() bool { return p != "" && p[len(p)-1] == '~' }
+
 // Join returns the path of the bucket called name inside p.
 func (p Path) Join(name string) Path { return p + "/" + Path(name) }
 
@@ -19,11 +22,27 @@ func (p Path) Join(name string) Path { return p + "/" + Path(name) }
 type Bucket[T any] struct {
 	Path  Path
 	Codec Codec[T]
+
+	home *home
+}
+
+// In returns the bucket with the place that it has in db, where it can then be used without being looked for.
+// It is for buckets that are used often; there is no way to use it in another database.
+func (b Bucket[T]) In(db *DB) Bucket[T] {
+	b.home = db.homes.home(b.Path)
+	return b
+}
+
+func (tx *Tx) home(known *home, path Path) *home {
+	if known != nil {
+		return known
+	}
+	return tx.db.homes.home(path)
 }
 
 // Get returns the record at key, and whether there is one.
 func (b Bucket[T]) Get(tx *Tx, key []byte) (v T, ok bool) {
-	value := tx.get(b.Path, key)
+	value := tx.get(tx.home(b.home, b.Path), key)
 	if value == nil {
 		return v, false
 	}
@@ -31,7 +50,7 @@ func (b Bucket[T]) Get(tx *Tx, key []byte) (v T, ok bool) {
 }
 
 // Has tells whether there is a record at key, without decoding it.
-func (b Bucket[T]) Has(tx *Tx, key []byte) bool { return tx.get(b.Path, key) != nil }
+func (b Bucket[T]) Has(tx *Tx, key []byte) bool { return tx.get(tx.home(b.home, b.Path), key) != nil }
 
 // Put stores v at key, in place of what was there.
 func (b Bucket[T]) Put(tx *Tx, key []byte, v T) {
@@ -40,23 +59,29 @@ func (b Bucket[T]) Put(tx *Tx, key []byte, v T) {
 		tx.fail(fmt.Errorf("encoding a record of bucket %q: %w", b.Path, err))
 		return
 	}
-	tx.put(b.Path, key, b.Codec.Version, data)
+	tx.put(tx.home(b.home, b.Path), key, b.Codec.Version, data)
 }
 
 // Delete removes the record at key, if there is one.
-func (b Bucket[T]) Delete(tx *Tx, key []byte) { tx.delete(b.Path, key) }
+func (b Bucket[T]) Delete(tx *Tx, key []byte) { tx.delete(tx.home(b.home, b.Path), key) }
 
 // Scan yields the records of r in ascending order, or in descending order if r says so. The loop
 // may put and delete; it sees the bucket somewhere between its states before and after.
 func (b Bucket[T]) Scan(tx *Tx, r Range) iter.Seq2[[]byte, T] {
 	return func(yield func([]byte, T) bool) {
-		for key, value := range tx.scan(b.Path, r) {
+		for key, value := range tx.scan(tx.home(b.home, b.Path), r) {
 			v, ok := b.decode(tx, key, value)
 			if !ok || !yield(key, v) {
 				return
 			}
 		}
 	}
+}
+
+// ChangedSince tells whether the bucket may have been changed since the state called m: then what was read in it
+// must be read again. In doubt it says so.
+func (b Bucket[T]) ChangedSince(tx *Tx, m Mark) bool {
+	return tx.changedSince(m, tx.home(b.home, b.Path))
 }
 
 func (b Bucket[T]) decode(tx *Tx, key, value []byte) (v T, ok bool) {
@@ -73,36 +98,50 @@ func (b Bucket[T]) decode(tx *Tx, key, value []byte) (v T, ok bool) {
 	return v, true
 }
 
-// An Index is an ordered set of keys: records that are nothing but their checksum.
-type Index struct{ Path Path }
+// An Index is an ordered set of keys: records that are nothing but their checksum. Where keys are put all over
+// it, its name should end in "~": then they rest in the file in packed runs.
+type Index struct {
+	Path Path
+
+	home *home
+}
+
+// In is like [Bucket.In].
+func (x Index) In(db *DB) Index {
+	x.home = db.homes.home(x.Path)
+	return x
+}
 
 // Put adds key.
-func (x Index) Put(tx *Tx, key []byte) { tx.put(x.Path, key, 0, nil) }
+func (x Index) Put(tx *Tx, key []byte) { tx.put(tx.home(x.home, x.Path), key, 0, nil) }
 
 // Delete removes key, if it is there.
-func (x Index) Delete(tx *Tx, key []byte) { tx.delete(x.Path, key) }
+func (x Index) Delete(tx *Tx, key []byte) { tx.delete(tx.home(x.home, x.Path), key) }
 
 // Has tells whether key is there.
-func (x Index) Has(tx *Tx, key []byte) bool { return tx.get(x.Path, key) != nil }
+func (x Index) Has(tx *Tx, key []byte) bool { return tx.get(tx.home(x.home, x.Path), key) != nil }
 
 // Scan yields the keys of r like [Bucket.Scan].
 func (x Index) Scan(tx *Tx, r Range) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
-		for key, value := range tx.scan(x.Path, r) {
-			if _, _, ok := tx.unseal(x.Path, key, value); !ok || !yield(key) {
+		for key, value := range tx.scan(tx.home(x.home, x.Path), r) {
+			if !tx.sound(x.Path, key, value) || !yield(key) {
 				return
 			}
 		}
 	}
 }
 
+// ChangedSince is like [Bucket.ChangedSince].
+func (x Index) ChangedSince(tx *Tx, m Mark) bool { return tx.changedSince(m, tx.home(x.home, x.Path)) }
+
 // First returns the first key of r, nil if there is none.
 func (x Index) First(tx *Tx, r Range) []byte {
-	pairs := tx.read(x.Path, r, 1)
+	pairs := tx.read(tx.home(x.home, x.Path), r, 1)
 	if len(pairs) == 0 {
 		return nil
 	}
-	if _, _, ok := tx.unseal(x.Path, pairs[0].key, pairs[0].value); !ok {
+	if !tx.sound(x.Path, pairs[0].key, pairs[0].value) {
 		return nil
 	}
 	return pairs[0].key

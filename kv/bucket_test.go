@@ -36,12 +36,12 @@ func TestBucketKeepsRecords(t *testing.T) {
 func TestRecordsThatCannotBeStoredFailTheTransaction(t *testing.T) {
 	t.Parallel()
 	db := newTest(t)
-	noCodec := Bucket[note]{"notes", Codec[note]{Encode: func(note) ([]byte, error) { return nil, errors.New("no words") }}}
+	noCodec := Bucket[note]{Path: "notes", Codec: Codec[note]{Encode: func(note) ([]byte, error) { return nil, errors.New("no words") }}}
 	for name, fn := range map[string]func(tx *Tx){
 		"an empty key":            func(tx *Tx) { notes.Put(tx, nil, note{}) },
 		"a key of 1025 bytes":     func(tx *Tx) { notes.Put(tx, []byte(long(1025)), note{}) },
 		"a value above 16 MiB":    func(tx *Tx) { notes.Put(tx, []byte("k"), note{Text: long(16 << 20)}) },
-		"an index key too long":   func(tx *Tx) { Index{"index"}.Put(tx, []byte(long(1025))) },
+		"an index key too long":   func(tx *Tx) { Index{Path: "index"}.Put(tx, []byte(long(1025))) },
 		"no encoding":             func(tx *Tx) { noCodec.Put(tx, []byte("k"), note{}) },
 		"a bucket without a name": func(tx *Tx) { bucketAt("").Put(tx, []byte("k"), note{}) },
 		"a record named like a bucket": func(tx *Tx) {
@@ -75,7 +75,7 @@ func TestRanges(t *testing.T) {
 	put(t, db, "", keys...)
 	do(t, db, func(tx *Tx) {
 		for _, key := range keys {
-			Index{"index"}.Put(tx, []byte(key))
+			Index{Path: "index"}.Put(tx, []byte(key))
 		}
 	})
 	a := Prefix([]byte("a"))
@@ -114,11 +114,11 @@ func TestRanges(t *testing.T) {
 			equal(t, tt.name, keysOf(tx, "notes", tt.r), tt.want)
 			equal(t, tt.name+", descending", keysOf(tx, "notes", tt.r.Descending()), down)
 			var index []string
-			for key := range (Index{"index"}).Scan(tx, tt.r) {
+			for key := range (Index{Path: "index"}).Scan(tx, tt.r) {
 				index = append(index, string(key))
 			}
 			equal(t, tt.name+", of an index", index, tt.want)
-			equal(t, tt.name+", any", Index{"index"}.Any(tx, tt.r), tt.want != nil)
+			equal(t, tt.name+", any", Index{Path: "index"}.Any(tx, tt.r), tt.want != nil)
 			return true
 		})
 	}
@@ -212,7 +212,7 @@ func TestScanWhosLoopChangesTheBucket(t *testing.T) {
 
 func TestIndexKeepsKeys(t *testing.T) {
 	path := tempPath(t)
-	index := Index{"index"}
+	index := Index{Path: "index"}
 	db := openTest(t, path, Options{})
 	do(t, db, func(tx *Tx) {
 		for i := range 500 {

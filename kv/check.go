@@ -14,6 +14,8 @@ func (db *DB) Check() (faults []string, err error) {
 	if err := db.settle(); err != nil {
 		return nil, err
 	}
+	db.filing.Lock()
+	defer db.filing.Unlock()
 	b, err := db.bolt.Begin(true) // bbolt's own check can't stand a writer beside it
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrStopped, err)
@@ -46,6 +48,12 @@ func report(faults []string, fault error) []string {
 }
 
 func checkBucket(path Path, b *bolt.Bucket, faults *[]string) error {
+	if path.packed() {
+		if err := checkPacked(b, path); err != nil {
+			*faults = report(*faults, err)
+		}
+		return nil
+	}
 	return b.ForEach(func(key, value []byte) error {
 		if value == nil {
 			return checkBucket(path.Join(string(key)), b.Bucket(key), faults)

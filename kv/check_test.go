@@ -49,7 +49,7 @@ func TestFlippedBitIsFound(t *testing.T) {
 		notes.Put(tx, []byte("short"), note{"some words", 7})
 		notes.Put(tx, []byte("over several pages"), note{Text: long(10_000)})
 		bucketAt("inner/bucket").Put(tx, []byte("k"), note{Text: "deep"})
-		Index{"index"}.Put(tx, []byte("an index key"))
+		Index{Path: "index"}.Put(tx, []byte("an index key"))
 		tx.NewID(tag)
 	})
 	closeTest(t, db)
@@ -91,7 +91,7 @@ func checkFound(t *testing.T, path string, v stored, tag Tag, what string) {
 		case leases.Path:
 			tx.NewID(tag)
 		case "index":
-			Index{v.path}.Any(tx, Range{})
+			Index{Path: v.path}.Any(tx, Range{})
 		default:
 			bucketAt(v.path).Get(tx, v.key)
 		}

@@ -34,7 +34,7 @@ func TestUnknownVersionIsADamagedRecord(t *testing.T) {
 	put(t, db, "of version 1", "k")
 	for _, codec := range []Codec[note]{JSON[note](0), JSON[note](2)} {
 		_, err := View(db, func(tx *Tx) (note, error) {
-			v, ok := Bucket[note]{"notes", codec}.Get(tx, []byte("k"))
+			v, ok := Bucket[note]{Path: "notes", Codec: codec}.Get(tx, []byte("k"))
 			if ok || v != (note{}) {
 				t.Errorf("Get with version %d = %+v, %v, want nothing", codec.Version, v, ok)
 			}
@@ -49,7 +49,7 @@ func TestUnknownVersionIsADamagedRecord(t *testing.T) {
 
 func TestRecordThatIsNoJSON(t *testing.T) {
 	db := newTest(t)
-	words := Bucket[string]{"notes", Codec[string]{
+	words := Bucket[string]{Path: "notes", Codec: Codec[string]{
 		Version: 1,
 		Encode:  func(v string) ([]byte, error) { return []byte(v), nil },
 	}}

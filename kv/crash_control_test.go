@@ -81,7 +81,7 @@ func forgetsSome(m *simMachine) func(*bolt.Tx) error {
 // markFirst writes the mark in a commit of its own, before what it speaks of.
 func markFirst(m *simMachine) func(*bolt.Tx) error {
 	return func(tx *bolt.Tx) error {
-		all, b := treeOf(tx.Cursor(), tx.Bucket), tx.DB()
+		all, b := contentsOf(tx.Cursor(), tx.Bucket), tx.DB()
 		if err := tx.Rollback(); err != nil {
 			return err
 		}
@@ -99,7 +99,7 @@ func markFirst(m *simMachine) func(*bolt.Tx) error {
 			if err != nil {
 				return err
 			}
-			if err := write(newBoltStore(next)); err != nil {
+			if err := write(newBoltStore(next, new(homes), 0)); err != nil {
 				_ = next.Rollback()
 				return err
 			}
@@ -111,30 +111,30 @@ func markFirst(m *simMachine) func(*bolt.Tx) error {
 	}
 }
 
-// A tree is what a bucket holds: values, and trees.
-type tree map[string]branch
+// contents are what a bucket holds: values, and buckets.
+type contents map[string]branch
 
 type branch struct {
 	value  []byte
-	inside tree
+	inside contents
 }
 
-func treeOf(c *bolt.Cursor, bucket func([]byte) *bolt.Bucket) tree {
-	t := tree{}
+func contentsOf(c *bolt.Cursor, bucket func([]byte) *bolt.Bucket) contents {
+	t := contents{}
 	for key, value := c.First(); key != nil; key, value = c.Next() {
 		if value != nil {
 			t[string(key)] = branch{value: bytes.Clone(value)}
 			continue
 		}
 		b := bucket(key)
-		t[string(key)] = branch{inside: treeOf(b.Cursor(), b.Bucket)}
+		t[string(key)] = branch{inside: contentsOf(b.Cursor(), b.Bucket)}
 	}
 	return t
 }
 
-// putInto puts the tree in place of what is in the file.
-func (t tree) putInto(s *boltStore) error {
-	for _, name := range slices.Sorted(maps.Keys(treeOf(s.tx.Cursor(), s.tx.Bucket))) {
+// putInto puts them in place of what is in the file.
+func (t contents) putInto(s *boltStore) error {
+	for _, name := range slices.Sorted(maps.Keys(contentsOf(s.tx.Cursor(), s.tx.Bucket))) {
 		if err := s.drop(Path(name)); err != nil {
 			return err
 		}
@@ -147,7 +147,7 @@ func (t tree) putInto(s *boltStore) error {
 	return nil
 }
 
-func (t tree) put(s *boltStore, path Path) error {
+func (t contents) put(s *boltStore, path Path) error {
 	b, err := s.create(path)
 	if err != nil {
 		return err
@@ -167,7 +167,7 @@ func (t tree) put(s *boltStore, path Path) error {
 
 // newest returns the newest segment of an image, and where its last record begins; nil if there is none.
 func (im image) newest() (name string, s *segment, last int64) {
-	l := newRedo(im.disk(), "", 0, defaultSegmentBytes)
+	l := newRedo(im.disk(), new(homes), "", 0, defaultSegmentBytes)
 	if l.find() != nil {
 		return "", nil, 0
 	}

@@ -120,7 +120,7 @@ func (c *crashMember) onWorld(w *world) {
 	}
 }
 
-var crashPaths = []Path{"a", "b/x", "b/y", "b/z/deep", "c", "s", "s/t"}
+var crashPaths = []Path{"a", "b/x", "b/k~", "b/z/deep", "c", "s", "s/t"}
 
 // text is unlike any other one.
 func (w *workload) text(n int) string {
@@ -534,7 +534,11 @@ func (w *workload) matches(worlds []*world) (*world, error) {
 func dump(tx *Tx) model {
 	got := model{}
 	for _, path := range append(crashPaths, "ids") {
-		for key, value := range tx.scan(path, Range{}) {
+		if path.packed() {
+			got.putAll(path, keysOf(tx, path, Range{}))
+			continue
+		}
+		for key, value := range tx.scan(tx.home(nil, path), Range{}) {
 			if _, data, ok := tx.unseal(path, key, value); ok {
 				data = bytes.TrimPrefix(data, []byte(`{"text":"`))
 				got.put(path, string(key), string(bytes.TrimSuffix(data, []byte(`","n":0}`))))

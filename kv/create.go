@@ -42,7 +42,7 @@ func initialise(path string, opt Options) error {
 		return err
 	}
 	err = b.Update(func(tx *bolt.Tx) error {
-		inner, err := newBoltStore(tx).create(headers.Path)
+		inner, err := newBoltStore(tx, new(homes), 0).create(headers.Path)
 		if err != nil {
 			return err
 		}

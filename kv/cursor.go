@@ -1,10 +1,6 @@
 package kv
 
-import (
-	"bytes"
-
-	bolt "go.etcd.io/bbolt"
-)
+import "bytes"
 
 type pair struct {
 	key   []byte
@@ -62,37 +58,4 @@ func compare(a, b []byte, down bool) int {
 
 func (r Range) holds(key []byte) bool {
 	return bytes.Compare(key, r.From) >= 0 && (r.To == nil || bytes.Compare(key, r.To) < 0)
-}
-
-type boltCursor struct {
-	c *bolt.Cursor
-	r Range
-}
-
-func (c *boltCursor) first() pair {
-	switch {
-	case !c.r.Down:
-		return c.at(c.c.Seek(c.r.From))
-	case c.r.To == nil:
-		return c.at(c.c.Last())
-	}
-	if key, _ := c.c.Seek(c.r.To); key == nil {
-		return c.at(c.c.Last())
-	}
-	return c.at(c.c.Prev())
-}
-
-func (c *boltCursor) next() pair {
-	if c.r.Down {
-		return c.at(c.c.Prev())
-	}
-	return c.at(c.c.Next())
-}
-
-// at turns bbolt's answer into a pair. A nil value is a bucket inside this one, and so no record.
-func (c *boltCursor) at(key, value []byte) pair {
-	if key == nil || !c.r.holds(key) {
-		return pair{}
-	}
-	return pair{key, value}
 }

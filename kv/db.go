@@ -59,6 +59,8 @@ type DB struct {
 	opt      Options
 	path     string
 	ids      ids
+	spare    spare // the writer's
+	homes    homes
 	requests chan *request
 	freezing chan chan struct{} // asks the writer to freeze its table
 	done     chan struct{}      // closed when the writer has ended
@@ -68,7 +70,13 @@ type DB struct {
 
 	state   atomic.Pointer[state]
 	visible atomic.Uint64         // the number of the last durable transaction
+	dropped atomic.Uint64         // the number of the last one that dropped a bucket
 	stuck   atomic.Pointer[error] // why the applier can't go on, for now
+
+	filing sync.Mutex  // held by who writes to the file
+	shown  uint64      // the number of the last version of the file; the applier's
+	mapped int64       // how many bytes of address space the file has
+	over   atomic.Bool // the file is closed
 
 	changing    sync.Mutex // guards changes of state, and stopping
 	changed     *sync.Cond
@@ -116,12 +124,12 @@ func open(path string, opt Options, d disk) (*DB, error) {
 	if err := create(path, opt); err != nil {
 		return nil, fmt.Errorf("creating %q: %w", path, err)
 	}
-	b, file, err := openBolt(path)
+	b, file, mapped, err := openBolt(path)
 	if err != nil {
 		return nil, fmt.Errorf("opening %q: %w", path, err)
 	}
 	db := &DB{
-		bolt: b, file: file, disk: d, opt: opt, path: path,
+		bolt: b, file: file, mapped: mapped, disk: d, opt: opt, path: path,
 		requests:    make(chan *request, maxGroup),
 		freezing:    make(chan chan struct{}),
 		done:        make(chan struct{}),
@@ -130,12 +138,12 @@ func open(path string, opt Options, d disk) (*DB, error) {
 		applierDone: make(chan struct{}),
 	}
 	db.changed = sync.NewCond(&db.changing)
-	db.state.Store(&state{active: newTable(0)})
+	db.state.Store(&state{active: newTable(1, 0)})
 	if err := db.prepare(); err != nil {
 		if db.log != nil {
 			db.log.close()
 		}
-		b.Close()
+		db.closeBolt()
 		return nil, fmt.Errorf("opening %q: %w", path, err)
 	}
 	go db.write()
@@ -156,6 +164,9 @@ func (db *DB) prepare() error {
 	}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // the header may be what is damaged
 	db.bolt.AllocSize = growBytes
+	if err := db.showFile(); err != nil {
+		return err
+	}
 	if _, err := View(db, db.schema); err != nil {
 		return err
 	}
@@ -178,7 +189,7 @@ func (db *DB) openLog() error {
 	if m.Log == 0 { // made before there was a log
 		m.Log = rand.Uint64() | 1
 	}
-	db.log = newRedo(db.disk, db.path, m.Log, db.opt.segmentBytes)
+	db.log = newRedo(db.disk, &db.homes, db.path, m.Log, db.opt.segmentBytes)
 	if m.Open {
 		return db.log.recover(m.Applied, db.opt.KeepLog, db.reapply)
 	}
@@ -197,7 +208,7 @@ func (db *DB) openLog() error {
 func (db *DB) reapply(group []changeSet, end Position) error {
 	t, seq := db.state.Load().active, db.visible.Load()
 	for i := range group {
-		seq, _ = t.insert(&group[i], seq)
+		seq = db.insert(t, &group[i], seq)
 		db.recovery.Bytes += group[i].bytes
 	}
 	db.recovery.Transactions += int64(len(group))
@@ -252,7 +263,24 @@ func (db *DB) Close() error {
 			err = nil
 		}
 	}
-	return errors.Join(err, db.log.close(), db.bolt.Close())
+	return errors.Join(err, db.log.close(), db.closeBolt())
+}
+
+// closeBolt ends reading, waits until the last reader has ended, and closes the file.
+func (db *DB) closeBolt() error {
+	db.over.Store(true)
+	db.hideFile()
+	return db.bolt.Close()
+}
+
+// insert adds a transaction's changes to a table, and returns its number.
+func (db *DB) insert(t *table, c *changeSet, before uint64) (seq uint64) {
+	seq = t.insert(c, before)
+	if len(c.dropped) > 0 {
+		db.dropped.Store(seq)
+		db.homes.each(func(h *home) { h.records = false }) // whoever puts one looks again
+	}
+	return seq
 }
 
 // endLog says in the file that it needs no log, and removes that.
@@ -268,7 +296,7 @@ func (db *DB) abandon() {
 	db.stop()
 	db.endApplier()
 	db.log.close()
-	db.bolt.Close()
+	db.closeBolt()
 }
 
 // stop ends the writer once it has served what is queued. It reports false if it had been stopped before.

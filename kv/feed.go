@@ -80,7 +80,7 @@ func changesOf(group []changeSet) (all []Change) {
 		for _, path := range group[i].dropped {
 			all = append(all, Change{Path: path, Dropped: true})
 		}
-		group[i].each(func(o op) { all = append(all, Change{Path: o.path, Key: o.key, Value: o.value}) })
+		group[i].each(func(o *op) { all = append(all, Change{Path: o.home.path, Key: o.key, Value: o.value}) })
 	}
 	return all
 }

@@ -53,6 +53,8 @@ type ids struct{ last map[Tag]*lastID }
 type lastID struct {
 	second uint32
 	n      uint64
+	held   lease
+	read   Mark // when held was; 0 is never
 }
 
 // A lease says, durably, that no id of a tag has a second above it. It reaches a minute past the
@@ -64,34 +66,39 @@ type lease struct {
 
 const leaseSeconds = 60
 
-var leases = Bucket[lease]{system.Join("ids"), JSON[lease](1)}
+var leases = Bucket[lease]{Path: system.Join("ids"), Codec: JSON[lease](1)}
 
 // NewID returns an id of tag that is higher than any before it.
 func (tx *Tx) NewID(tag Tag) ID {
 	tx.mustWrite()
-	held, _ := leases.Get(tx, tag[:])
-	last := tx.db.ids.of(tag, held.Second)
+	last := tx.db.ids.of(tag)
+	if last.read == 0 || leases.ChangedSince(tx, last.read) {
+		last.held, _ = leases.Get(tx, tag[:])
+		last.read = tx.Mark()
+		if tx.own.holdsRecords(tx.home(nil, leases.Path)) { // it may not come to that
+			last.read = 0
+		}
+	}
+	if last.second == 0 && last.held.Second > 0 { // the first use after a start: it begins above what was leased
+		last.second = last.held.Second + 1
+	}
 	now := uint32(max(0, tx.Now.Unix()))
 	if now > last.second {
-		*last = lastID{second: now}
+		last.second, last.n = now, 0
 	}
 	last.n++
-	if last.second > held.Second {
+	if last.second > last.held.Second {
 		leases.Put(tx, tag[:], lease{max(last.second, now+leaseSeconds)})
 	}
 	return makeID(last.second, tag, last.n)
 }
 
-// of returns the tag's state. At the first use after a start it begins above what was leased.
-func (s *ids) of(tag Tag, leased uint32) *lastID {
+func (s *ids) of(tag Tag) *lastID {
 	if s.last == nil {
 		s.last = map[Tag]*lastID{}
 	}
 	if s.last[tag] == nil {
 		s.last[tag] = &lastID{}
-		if leased > 0 {
-			s.last[tag].second = leased + 1
-		}
 	}
 	return s.last[tag]
 }

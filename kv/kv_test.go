@@ -39,7 +39,7 @@ type note struct {
 	N    int64  `json:"n"`
 }
 
-func bucketAt(path Path) Bucket[note] { return Bucket[note]{path, JSON[note](1)} }
+func bucketAt(path Path) Bucket[note] { return Bucket[note]{Path: path, Codec: JSON[note](1)} }
 
 var notes = bucketAt("notes")
 
@@ -180,6 +180,12 @@ func all(t testing.TB, db *DB, b Bucket[note]) map[string]note {
 }
 
 func keysOf(tx *Tx, path Path, r Range) (keys []string) {
+	if path.packed() {
+		for key := range (Index{Path: path}).Scan(tx, r) {
+			keys = append(keys, string(key))
+		}
+		return keys
+	}
 	for key := range (bucketAt(path)).Scan(tx, r) {
 		keys = append(keys, string(key))
 	}

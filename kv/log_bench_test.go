@@ -46,7 +46,7 @@ func BenchmarkLog(b *testing.B) {
 }
 
 func openBenchBolt(b *testing.B) *bolt.DB {
-	file, err := bolt.Open(filepath.Join(b.TempDir(), "db"), 0o600, boltOptions(mapBytes))
+	file, err := bolt.Open(filepath.Join(b.TempDir(), "db"), 0o600, boltOptions(mapBytes[0]))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -57,13 +57,14 @@ func openBenchBolt(b *testing.B) *bolt.DB {
 const benchTransaction = 700
 
 func appendToFile(b *testing.B, file *bolt.DB, group int) func() {
-	l := newRedo(osDisk{}, file.Path(), 1, defaultSegmentBytes)
+	all := new(homes)
+	l := newRedo(osDisk{}, all, file.Path(), 1, defaultSegmentBytes)
 	if err := l.begin(0); err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { l.close() })
 	var c changeSet
-	c.set(op{"bucket", []byte("key"), make([]byte, benchTransaction)})
+	c.set(op{all.home("bucket"), []byte("key"), make([]byte, benchTransaction)})
 	return func() {
 		if err := l.start(); err != nil {
 			b.Fatal(err)

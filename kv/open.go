@@ -12,9 +12,6 @@ import (
 )
 
 const (
-	// mapBytes is how much address space is mapped at once, so that a growing file never waits for its
-	// readers to end. It is no memory.
-	mapBytes = 64 << 30
 	// pageBytes is the same on every machine, so that files can move.
 	pageBytes = 4096
 	// growBytes is by how much the file grows at a time.
@@ -23,13 +20,20 @@ const (
 	lockWait = time.Second
 )
 
-// openBolt opens an existing file. The file that it returns is closed by bbolt.
-func openBolt(path string) (*bolt.DB, *os.File, error) {
-	b, file, err := openMapped(path, mapBytes)
-	if errors.Is(err, unix.ENOMEM) { // a machine may refuse to map so much
-		return openMapped(path, 0)
+// mapBytes is how much address space is mapped at once, so that a growing file never waits for its readers
+// to end: as much as the machine gives. It is no memory.
+var mapBytes = []int{1 << 40, 64 << 30, 0}
+
+// openBolt opens an existing file, and tells how much address space it has. The file that it returns is
+// closed by bbolt.
+func openBolt(path string) (b *bolt.DB, file *os.File, mapped int64, err error) {
+	for _, mapped := range mapBytes {
+		b, file, err = openMapped(path, mapped)
+		if !errors.Is(err, unix.ENOMEM) { // a machine may refuse to map so much
+			return b, file, int64(mapped), err
+		}
 	}
-	return b, file, err
+	return b, file, 0, err
 }
 
 func openMapped(path string, mapped int) (b *bolt.DB, file *os.File, err error) {

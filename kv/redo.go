@@ -28,6 +28,7 @@ type Position uint64
 // the segment; the log goes on if there is a segment that begins at just this position.
 type redo struct {
 	disk         disk
+	homes        *homes
 	dir          string
 	id           uint64 // of the database whose log this is, drawn at random
 	segmentBytes int64  // at which a segment ends; the record that reaches beyond it is still in it
@@ -37,9 +38,9 @@ type redo struct {
 	at     Position // where the next record goes
 	filled int64    // bytes of file that can be written to without a need for room
 	ended  bool     // nothing more goes into file: the disk may have a segment that begins at at
-	names  map[Path]uint64
-	record []byte // the next one
-	named  []Path // in it
+	names  uint64   // how many buckets have a number in it
+	record []byte   // the next one
+	named  []*home  // in it
 
 	durable atomic.Uint64 // the position behind the last synced record
 
@@ -63,8 +64,8 @@ var redoMagic = [8]byte{'t', 'u', 'c', 'o', 'r', 'e', 'd', 'o'}
 
 const redoVersion = 1
 
-func newRedo(d disk, path string, id uint64, segmentBytes int64) *redo {
-	return &redo{disk: d, dir: path + "-redo", id: id, segmentBytes: segmentBytes, pins: map[*Position]struct{}{}}
+func newRedo(d disk, homes *homes, path string, id uint64, segmentBytes int64) *redo {
+	return &redo{disk: d, homes: homes, dir: path + "-redo", id: id, segmentBytes: segmentBytes, pins: map[*Position]struct{}{}}
 }
 
 func segmentName(base Position) string { return fmt.Sprintf("%016x.redo", uint64(base)) }
@@ -118,7 +119,7 @@ func (l *redo) roll(at Position) error {
 	if l.file != nil {
 		l.file.Close() // all of it is synced
 	}
-	l.file, l.base, l.at, l.filled, l.ended, l.names = file, at, at, filled, false, map[Path]uint64{}
+	l.file, l.base, l.at, l.filled, l.ended, l.names = file, at, at, filled, false, 0
 	l.durable.Store(uint64(at))
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -201,8 +202,8 @@ func (l *redo) add(c *changeSet) error {
 	for _, path := range c.dropped {
 		l.record = appendBytes(append(l.record, opDrop), []byte(path))
 	}
-	c.each(func(o op) {
-		number := l.number(o.path)
+	c.each(func(o *op) {
+		number := l.number(o.home)
 		if o.value == nil {
 			l.record = appendBytes(binary.AppendUvarint(append(l.record, opDelete), number), o.key)
 			return
@@ -213,9 +214,10 @@ func (l *redo) add(c *changeSet) error {
 	l.record = append(l.record, opCommit)
 	if err := l.reserve(); err != nil {
 		l.record = l.record[:before]
-		for _, path := range l.named {
-			delete(l.names, path)
+		for _, h := range l.named {
+			h.segment = 0
 		}
+		l.names -= uint64(len(l.named))
 		return err
 	}
 	return nil
@@ -225,15 +227,15 @@ func appendBytes(to, b []byte) []byte {
 	return append(binary.AppendUvarint(to, uint64(len(b))), b...)
 }
 
-func (l *redo) number(path Path) uint64 {
-	n, ok := l.names[path]
-	if !ok {
-		n = uint64(len(l.names))
-		l.names[path] = n
-		l.named = append(l.named, path)
-		l.record = appendBytes(append(l.record, opName), []byte(path))
+// number returns what stands for the bucket in this segment.
+func (l *redo) number(h *home) uint64 {
+	if segment := l.base + 1; h.segment != segment {
+		h.segment, h.number = segment, l.names
+		l.names++
+		l.named = append(l.named, h)
+		l.record = appendBytes(append(l.record, opName), []byte(h.path))
 	}
-	return n
+	return h.number
 }
 
 // reserve makes sure that the record can be written without a need for room.

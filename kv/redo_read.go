@@ -122,9 +122,9 @@ func (l *redo) resume(tail *segment, last Position) error {
 		return err
 	}
 	l.file, l.base, l.at, l.filled = file, tail.base, tail.end(), int64(len(tail.data))
-	l.names = map[Path]uint64{}
-	for i, path := range tail.names {
-		l.names[path] = uint64(i)
+	l.names = uint64(len(tail.names))
+	for i, h := range tail.names {
+		h.segment, h.number = l.base+1, uint64(i)
 	}
 	l.durable.Store(uint64(l.at))
 	return nil
@@ -136,7 +136,7 @@ type segment struct {
 	base  Position
 	data  []byte
 	good  int64 // bytes of it, up to the end of the last valid record
-	names []Path
+	names []*home
 }
 
 // errNoSegment says that a file has no valid header.
@@ -234,7 +234,7 @@ func (s *segment) decode(payload []byte) (sets []changeSet, err error) {
 		d.rest = d.rest[1:]
 		switch kind {
 		case opName:
-			s.names = append(s.names, Path(d.bytes()))
+			s.names = append(s.names, s.log.homes.home(Path(d.bytes())))
 		case opDrop:
 			set.dropped = append(set.dropped, Path(d.bytes()))
 		case opPut, opDelete:
@@ -242,7 +242,7 @@ func (s *segment) decode(payload []byte) (sets []changeSet, err error) {
 			if number >= uint64(len(s.names)) {
 				return nil, errPayload
 			}
-			o := op{path: s.names[number], key: d.bytes()}
+			o := op{home: s.names[number], key: d.bytes()}
 			if kind == opPut {
 				o.value = d.bytes()
 			}

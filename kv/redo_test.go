@@ -285,7 +285,7 @@ func TestStoredValueIsNoRecord(t *testing.T) {
 	_, s, last := im.newest()
 	record := bytes.Clone(s.data[last:s.good])
 	m, db := bootTest(t, im, logOptions())
-	raw := Bucket[[]byte]{"raw", Codec[[]byte]{1,
+	raw := Bucket[[]byte]{Path: "raw", Codec: Codec[[]byte]{1,
 		func(b []byte) ([]byte, error) { return b, nil },
 		func(_ byte, b []byte) ([]byte, error) { return bytes.Clone(b), nil },
 	}}

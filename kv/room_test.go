@@ -40,7 +40,7 @@ func fill(t *testing.T, db *DB, update func(*DB, func(*Tx) error) error, first, 
 func count(t *testing.T, db *DB) int {
 	t.Helper()
 	return look(t, db, func(tx *Tx) (n int) {
-		for range tx.scan(notes.Path, Range{}) {
+		for range tx.scan(tx.home(nil, notes.Path), Range{}) {
 			n++
 		}
 		return n

@@ -18,7 +18,7 @@ type header struct {
 const program = "tuco"
 
 var (
-	headers   = Bucket[header]{system.Join("header"), JSON[header](1)}
+	headers   = Bucket[header]{Path: system.Join("header"), Codec: JSON[header](1)}
 	headerKey = []byte("header")
 )
 

@@ -9,14 +9,16 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 )
 
-// boltStore is a bbolt transaction with the buckets that were looked up in it.
+// boltStore is a bbolt transaction that writes, with the buckets that were looked up in it.
 type boltStore struct {
 	tx      *bolt.Tx
 	buckets map[Path]*bolt.Bucket
+	homes   *homes // are told what moves
+	version uint64 // that the transaction makes of the file
 }
 
-func newBoltStore(tx *bolt.Tx) *boltStore {
-	return &boltStore{tx, map[Path]*bolt.Bucket{}}
+func newBoltStore(tx *bolt.Tx, homes *homes, version uint64) *boltStore {
+	return &boltStore{tx, map[Path]*bolt.Bucket{}, homes, version}
 }
 
 // bucket returns the bucket at path, nil if there is none.
@@ -36,19 +38,9 @@ func (s *boltStore) bucket(path Path) *bolt.Bucket {
 	return b
 }
 
-func (s *boltStore) children(path Path) (names []string) {
-	if b := s.bucket(path); b != nil {
-		c := b.Cursor()
-		for key, value := c.First(); key != nil; key, value = c.Next() {
-			if value == nil {
-				names = append(names, string(key))
-			}
-		}
-	}
-	return names
-}
-
+// create returns the bucket at path, to be written to. It makes it if there is none.
 func (s *boltStore) create(path Path) (*bolt.Bucket, error) {
+	s.homes.home(path).move(s.version)
 	if b := s.bucket(path); b != nil {
 		return b, nil
 	}
@@ -68,6 +60,8 @@ func (s *boltStore) create(path Path) (*bolt.Bucket, error) {
 }
 
 func (s *boltStore) drop(path Path) error {
+	s.homes.home(path).move(s.version)
+	s.homes.dropped.Store(s.version)
 	for known := range s.buckets {
 		if within(known, path) {
 			delete(s.buckets, known)

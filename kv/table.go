@@ -2,7 +2,6 @@ package kv
 
 import (
 	"bytes"
-	"hash/maphash"
 	"math/bits"
 	"sync/atomic"
 	"unsafe"
@@ -14,6 +13,7 @@ import (
 //
 // Nodes lie in large pieces of memory without pointers, which cost the garbage collector nothing.
 type table struct {
+	number uint64 // tables are numbered from the opening on
 	base   uint64 // transactions are numbered in it from base+1 on
 	end    Position
 	lists  [1 << 13]atomic.Pointer[list] // by the hash of their path
@@ -33,11 +33,11 @@ type drop struct {
 	seq  uint32
 }
 
-// A list holds one bucket's changes.
+// A list holds one bucket's changes in one table.
 type list struct {
-	path   Path
-	hash   uint64
-	chain  *list // the next with the same place in the table
+	home   *home
+	table  uint64 // the table's number
+	chain  *list  // the next with the same place in the table
 	height atomic.Int32
 	newest atomic.Uint32 // the last transaction that changed it
 	head   [maxHeight]uint32
@@ -60,35 +60,39 @@ const (
 	maxPiece  = 1 << nodeBits // words, but for a piece that holds one large node
 )
 
-func newTable(base uint64) *table {
-	t := &table{base: base, outers: map[Path]bool{}, random: 0x9e3779b9}
+func newTable(number, base uint64) *table {
+	t := &table{number: number, base: base, outers: map[Path]bool{}, random: 0x9e3779b9}
 	t.pieces.Store(&[][]uint32{make([]uint32, minPiece)})
 	t.used = 1 // reference 0 stays free
 	return t
 }
 
-var pathSeed = maphash.MakeSeed()
-
-func hashPath(path Path) uint64 { return maphash.String(pathSeed, string(path)) }
-
-// list returns the list of the bucket at path, which has this hash, nil if nothing of it was changed.
-func (t *table) list(path Path, hash uint64) *list {
-	l := t.lists[hash%uint64(len(t.lists))].Load()
-	for l != nil && (l.hash != hash || l.path != path) {
+// list returns the bucket's list, nil if nothing of it was changed.
+func (t *table) list(h *home) *list {
+	l := h.lists[t.number%uint64(len(h.lists))].Load()
+	switch {
+	case l == nil || l.table < t.number:
+		return nil
+	case l.table == t.number:
+		return l
+	}
+	l = t.lists[h.hash%uint64(len(t.lists))].Load() // a much newer table's took its place
+	for l != nil && l.home != h {
 		l = l.chain
 	}
 	return l
 }
 
-// add makes the list of the bucket at path.
-func (t *table) add(path Path, hash uint64) *list {
-	head := &t.lists[hash%uint64(len(t.lists))]
-	l := &list{path: path, hash: hash, chain: head.Load()}
+// add makes the bucket's list.
+func (t *table) add(h *home) *list {
+	head := &t.lists[h.hash%uint64(len(t.lists))]
+	l := &list{home: h, table: t.number, chain: head.Load()}
 	head.Store(l)
-	for outer := path.outer(); outer != "" && !t.outers[outer]; outer = outer.outer() {
-		t.outers[outer] = true
+	h.lists[t.number%uint64(len(h.lists))].Store(l)
+	for outer := h.outer; outer != nil && !t.outers[outer.path]; outer = outer.outer {
+		t.outers[outer.path] = true
 	}
-	t.size.Add(int64(len(path)) + 192)
+	t.size.Add(256)
 	return l
 }
 
@@ -117,6 +121,9 @@ func (t *table) dropped() []drop {
 
 // droppedAt returns the number of the last transaction up to at that dropped the bucket at path, 0 if none did.
 func (t *table) droppedAt(path Path, at uint32) (seq uint32) {
+	if t.drops.Load() == nil {
+		return 0
+	}
 	for _, d := range t.dropped() {
 		if d.seq <= at && within(path, d.path) {
 			seq = d.seq
@@ -155,28 +162,27 @@ func (t *table) put(l *list, seq uint32, key, value []byte) {
 	}
 }
 
-// insert adds the changes of the transaction after seq. It returns its number, and whether a bucket may be
-// seen in another way than before: it was dropped, or is new to the table.
-func (t *table) insert(c *changeSet, seq uint64) (last uint64, fresh bool) {
+// insert adds the changes of the transaction after seq, and returns its number.
+func (t *table) insert(c *changeSet, seq uint64) (last uint64) {
 	if len(c.dropped) > 0 { // comes first, under a number of its own
 		seq++
 		for _, path := range c.dropped {
 			t.drop(path, t.seen(seq))
 		}
 	}
-	fresh = len(t.dropped()) > 0 // also those that are filled again
 	seq++
 	var l *list
-	c.each(func(o op) {
-		if l == nil || l.path != o.path {
-			hash := hashPath(o.path)
-			if l = t.list(o.path, hash); l == nil {
-				l, fresh = t.add(o.path, hash), true
+	c.each(func(o *op) {
+		if l == nil || l.home != o.home {
+			if l = t.list(o.home); l == nil {
+				l = t.add(o.home)
 			}
+			o.home.changed.Store(seq)
+			o.home.records = true
 		}
 		t.put(l, t.seen(seq), o.key, o.value)
 	})
-	return seq, fresh
+	return seq
 }
 
 // seen turns the number of a transaction into the table's own.

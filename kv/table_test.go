@@ -14,20 +14,20 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A version is what one transaction made of a key, in a table's own numbers.
-type version struct {
+// An entry is what one transaction made of a key, in a table's own numbers.
+type entry struct {
 	seq   uint32
 	value []byte // nil for a tombstone
 }
 
-// versions is a table as a map: by bucket, by key, oldest first; and what was dropped.
-type versions struct {
-	keys  map[Path]map[string][]version
+// mapTable is a table as a map: by bucket, by key, oldest first; and what was dropped.
+type mapTable struct {
+	keys  map[Path]map[string][]entry
 	drops []drop
 }
 
 // add does what insert does.
-func (v *versions) add(c *changeSet, seq uint64) uint64 {
+func (v *mapTable) add(c *changeSet, seq uint64) uint64 {
 	if len(c.dropped) > 0 {
 		seq++
 		for _, path := range c.dropped {
@@ -35,17 +35,18 @@ func (v *versions) add(c *changeSet, seq uint64) uint64 {
 		}
 	}
 	seq++
-	c.each(func(o op) {
-		if v.keys[o.path] == nil {
-			v.keys[o.path] = map[string][]version{}
+	c.each(func(o *op) {
+		path := o.home.path
+		if v.keys[path] == nil {
+			v.keys[path] = map[string][]entry{}
 		}
-		v.keys[o.path][string(o.key)] = append(v.keys[o.path][string(o.key)], version{uint32(seq), o.value})
+		v.keys[path][string(o.key)] = append(v.keys[path][string(o.key)], entry{uint32(seq), o.value})
 	})
 	return seq
 }
 
 // seen returns what a reader at at sees of r, in its order: tombstones, too, but nothing from before a drop.
-func (v *versions) seen(path Path, at uint32, r Range) (pairs []pair) {
+func (v *mapTable) seen(path Path, at uint32, r Range) (pairs []pair) {
 	floor := uint32(0)
 	for _, d := range v.drops {
 		if d.seq <= at && within(path, d.path) {
@@ -53,7 +54,7 @@ func (v *versions) seen(path Path, at uint32, r Range) (pairs []pair) {
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(v.keys[path])) {
-		newest := version{}
+		newest := entry{}
 		for _, one := range v.keys[path][key] {
 			if one.seq > floor && one.seq <= at {
 				newest = one
@@ -70,8 +71,8 @@ func (v *versions) seen(path Path, at uint32, r Range) (pairs []pair) {
 }
 
 // layerAt is what a reader at at sees of a bucket, nil if there is nothing of it.
-func layerAt(t *table, path Path, at uint32) *layer {
-	floor, l := t.droppedAt(path, at), t.list(path, hashPath(path))
+func layerAt(t *table, h *home, at uint32) *layer {
+	floor, l := t.droppedAt(h.path, at), t.list(h)
 	if l == nil || at <= floor {
 		return nil
 	}
@@ -95,13 +96,14 @@ func samePairs(a, b []pair) bool {
 var (
 	tableKey    = rapid.Map(rapid.IntRange(0, 30), func(i int) []byte { return fmt.Appendf(nil, "k%d", i) })
 	tableBound  = rapid.OneOf(rapid.Just([]byte(nil)), tableKey, rapid.Just([]byte("a")), rapid.Just([]byte("z")))
+	tableHomes  = new(homes)
 	tableChange = rapid.Custom(func(t *rapid.T) *changeSet {
 		c := &changeSet{}
 		if rapid.IntRange(0, 5).Draw(t, "drops") == 0 {
 			c.drop(anyOuter.Draw(t, "dropped"))
 		}
 		for range rapid.IntRange(1, 6).Draw(t, "ops") {
-			o := op{path: anyPath.Draw(t, "path"), key: tableKey.Draw(t, "key")}
+			o := op{home: tableHomes.home(anyPath.Draw(t, "path")), key: tableKey.Draw(t, "key")}
 			if rapid.IntRange(0, 3).Draw(t, "kind") > 0 {
 				o.value = []byte(long(rapid.SampledFrom([]int{0, 1, 50, 5000}).Draw(t, "size")))
 			}
@@ -111,13 +113,16 @@ var (
 	})
 )
 
+// tableNumber is the last table's: all tables of the test share their homes.
+var tableNumber atomic.Uint64
+
 func TestTableAgreesWithAMap(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		base := rapid.Uint64Range(0, 1<<40).Draw(t, "base")
-		tab, want, seq := newTable(base), &versions{keys: map[Path]map[string][]version{}}, base
+		tab, want, seq := newTable(tableNumber.Add(1), base), &mapTable{keys: map[Path]map[string][]entry{}}, base
 		for _, c := range rapid.SliceOfN(tableChange, 1, 60).Draw(t, "changes") {
-			next, _ := tab.insert(c, seq)
+			next := tab.insert(c, seq)
 			if other := base + want.add(c, seq-base); other != next {
 				t.Fatalf("insert returned %d after %d, want %d", next, seq, other)
 			}
@@ -128,7 +133,7 @@ func TestTableAgreesWithAMap(t *testing.T) {
 			at := tab.seen(rapid.Uint64Range(base, seq+1).Draw(t, "at"))
 			r := Range{tableBound.Draw(t, "from"), tableBound.Draw(t, "to"), rapid.Bool().Draw(t, "down")}
 			pairs := want.seen(path, at, r)
-			v := layerAt(tab, path, at)
+			v := layerAt(tab, tableHomes.home(path), at)
 			if v == nil {
 				if len(pairs) > 0 {
 					t.Fatalf("bucket %q at %d: nothing, want %d pairs", path, at, len(pairs))
@@ -156,12 +161,13 @@ func TestTableAgreesWithAMap(t *testing.T) {
 func TestTableIsReadWhileItGrows(t *testing.T) {
 	t.Parallel()
 	const transactions, keys = 20_000, 300
-	tab := newTable(0)
+	tab, all := newTable(1, 0), new(homes)
+	leftHome, rightHome := all.home("left"), all.home("right")
 	var visible atomic.Uint64
 	var readers sync.WaitGroup
 	done := make(chan struct{})
 	read := func(at uint32) error {
-		left, right := layerAt(tab, "left", at), layerAt(tab, "right", at)
+		left, right := layerAt(tab, leftHome, at), layerAt(tab, rightHome, at)
 		if left == nil || right == nil {
 			return nil
 		}
@@ -208,9 +214,9 @@ func TestTableIsReadWhileItGrows(t *testing.T) {
 		if rng.IntN(4) == 0 {
 			value = nil
 		}
-		c.set(op{"left", key, value})
-		c.set(op{"right", key, value})
-		seq, _ = tab.insert(c, seq)
+		c.set(op{leftHome, key, value})
+		c.set(op{rightHome, key, value})
+		seq = tab.insert(c, seq)
 		visible.Store(seq)
 	}
 	close(done)

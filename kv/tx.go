@@ -23,10 +23,10 @@ type Tx struct {
 	Now time.Time // read once, in UTC
 
 	db       *DB
-	under    *snapshot // with the changes of the group's members before this one
+	under    snapshot // with the changes of the group's members before this one
 	writable bool
 	own      changeSet
-	memory   []byte // where own's keys and values lie
+	memory   []byte // where the next of own's keys and values go
 	err      error  // the first failure; it fails the transaction
 }
 
@@ -40,12 +40,12 @@ func (tx *Tx) Mark() Mark { return Mark(min(tx.under.at, tx.db.visible.Load())) 
 // ChangedSince tells whether any of the buckets may have been changed since the state called m: then what
 // was read there must be read again. In doubt it says so.
 func (tx *Tx) ChangedSince(m Mark, paths ...Path) bool {
-	for _, path := range paths {
-		if tx.own.holdsRecords(path) || tx.own.drops(path) || tx.under.changedSince(m, path) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(paths, func(path Path) bool { return tx.changedSince(m, tx.home(nil, path)) })
+}
+
+// changedSince tells whether the bucket may have been changed since the state called m.
+func (tx *Tx) changedSince(m Mark, h *home) bool {
+	return h.changed.Load() > uint64(m) || tx.db.dropped.Load() > uint64(m) || tx.own.holdsRecords(h) || len(tx.own.dropped) > 0
 }
 
 func (tx *Tx) fail(err error) {
@@ -62,12 +62,14 @@ func (tx *Tx) guard(path Path) {
 }
 
 // get returns the value at key, nil if there is none. It must not be kept or changed.
-func (tx *Tx) get(path Path, key []byte) []byte {
-	defer tx.guard(path)
-	if value, ok := tx.own.get(path, key); ok || tx.own.drops(path) {
-		return value
+func (tx *Tx) get(h *home, key []byte) []byte {
+	defer tx.guard(h.path)
+	if tx.writable {
+		if value, ok := tx.own.get(h, key); ok || tx.own.drops(h.path) {
+			return value
+		}
 	}
-	return tx.under.get(path, key)
+	return tx.under.get(h, key)
 }
 
 // unseal returns the version and data of a value that get or scan found.
@@ -80,13 +82,26 @@ func (tx *Tx) unseal(path Path, key, value []byte) (version byte, data []byte, o
 	return version, data, err == nil
 }
 
+// sound tells whether an index's key is whole. A packed one lies in a block that was looked at already.
+func (tx *Tx) sound(path Path, key, value []byte) bool {
+	if path.packed() {
+		return true
+	}
+	_, _, ok := tx.unseal(path, key, value)
+	return ok
+}
+
 // put stores at key the value that is sealed around data.
-func (tx *Tx) put(path Path, key []byte, version byte, data []byte) {
+func (tx *Tx) put(h *home, key []byte, version byte, data []byte) {
 	if len(key) == 0 || len(key) > maxKeyBytes || len(data) > maxValueBytes-valueHeader {
-		tx.fail(fmt.Errorf("bucket %q can't hold a key of %d bytes with a value of %d", path, len(key), len(data)))
+		tx.fail(fmt.Errorf("bucket %q can't hold a key of %d bytes with a value of %d", h.path, len(key), len(data)))
 		return
 	}
-	if !tx.mayHoldRecords(path) {
+	if h.packed && (version != 0 || len(data) > 0) {
+		tx.fail(fmt.Errorf("the packed bucket %q can't hold values", h.path))
+		return
+	}
+	if !tx.mayHoldRecords(h) {
 		return
 	}
 	if tx.own.bytes += int64(len(key) + valueHeader + len(data)); tx.own.bytes > maxTransactionBytes {
@@ -95,22 +110,27 @@ func (tx *Tx) put(path Path, key []byte, version byte, data []byte) {
 	}
 	room := tx.allocate(len(key) + valueHeader + len(data))
 	at := append(room, key...)
-	value := appendSealed(at[len(key):], key, version, data)
-	tx.change(path, at[:len(key):len(key)], value)
+	value := at[len(key):]
+	if !h.packed {
+		value = appendSealed(value, key, version, data)
+	}
+	tx.change(h, at[:len(key):len(key)], value)
 }
 
-// mayHoldRecords tells whether there can be a record in the bucket at path, and fails the transaction if
-// not: its name is none, it holds buckets, or one that it would be inside of holds records.
-func (tx *Tx) mayHoldRecords(path Path) bool {
-	if len(tx.own.dropped) == 0 && (len(tx.under.place(path).layers) > 0 || tx.own.holdsRecords(path)) {
+// mayHoldRecords tells whether there can be a record in the bucket, and fails the transaction if not: its
+// name is none, it holds buckets, or one that it would be inside of holds records.
+func (tx *Tx) mayHoldRecords(h *home) bool {
+	tx.mustWrite()
+	if len(tx.own.dropped) == 0 && (h.records || tx.own.holdsRecords(h)) {
 		return true // it was asked before
 	}
+	path := h.path
 	wrong := path == "" || path[0] == '/' || path[len(path)-1] == '/' || strings.Contains(string(path), "//")
 	if !wrong {
-		wrong = tx.own.holdsBuckets(path) || !tx.own.drops(path) && tx.under.holdsBuckets(path)
+		wrong = tx.own.holdsBuckets(path) || !tx.own.drops(path) && tx.under.holdsBuckets(h)
 	}
-	for outer := path.outer(); outer != "" && !wrong; outer = outer.outer() {
-		wrong = tx.own.holdsRecords(outer) || !tx.own.drops(outer) && tx.under.holdsRecords(outer)
+	for outer := h.outer; outer != nil && !wrong; outer = outer.outer {
+		wrong = tx.own.holdsRecords(outer) || !tx.own.drops(outer.path) && tx.under.holdsRecords(outer)
 	}
 	if wrong {
 		tx.fail(fmt.Errorf("there can be no record in bucket %q: a bucket has a name, and holds either records or buckets", path))
@@ -132,16 +152,16 @@ func (tx *Tx) allocate(n int) []byte {
 	return room
 }
 
-func (tx *Tx) delete(path Path, key []byte) {
+func (tx *Tx) delete(h *home, key []byte) {
 	tx.mustWrite()
-	if tx.get(path, key) != nil {
-		tx.change(path, append(tx.allocate(len(key)), key...), nil)
+	if tx.get(h, key) != nil {
+		tx.change(h, append(tx.allocate(len(key)), key...), nil)
 	}
 }
 
-func (tx *Tx) change(path Path, key, value []byte) {
+func (tx *Tx) change(h *home, key, value []byte) {
 	tx.mustWrite()
-	tx.own.set(op{path, key, value})
+	tx.own.set(op{h, key, value})
 }
 
 // Drop deletes the bucket at path and every bucket inside it.
@@ -171,7 +191,7 @@ func (tx *Tx) Children(path Path) (names []string) {
 // named returns the names directly inside path that anything was ever made of.
 func (tx *Tx) named(path Path) (names []string) {
 	add := func(name string) { names = append(names, name) }
-	tx.under.named(path, add)
+	tx.under.named(tx.db.homes.home(path), add)
 	tx.own.named(path, add)
 	slices.Sort(names)
 	return slices.Compact(names)
@@ -179,18 +199,18 @@ func (tx *Tx) named(path Path) (names []string) {
 
 // holdsAny tells whether there is a record in the bucket at path, or in one inside it.
 func (tx *Tx) holdsAny(path Path) bool {
-	return len(tx.read(path, Range{}, 1)) > 0 ||
+	return len(tx.read(tx.db.homes.home(path), Range{}, 1)) > 0 ||
 		slices.ContainsFunc(tx.named(path), func(name string) bool { return tx.holdsAny(path.Join(name)) })
 }
 
 // chunk is how many records a scan reads ahead; so its cursor never meets a change of the loop's.
 const chunk = 128
 
-func (tx *Tx) scan(path Path, r Range) iter.Seq2[[]byte, []byte] {
+func (tx *Tx) scan(h *home, r Range) iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, value []byte) bool) {
 		size := 8
 		for {
-			pairs := tx.read(path, r, size)
+			pairs := tx.read(h, r, size)
 			for _, p := range pairs {
 				if !yield(p.key, p.value) {
 					return
@@ -211,14 +231,14 @@ func (tx *Tx) scan(path Path, r Range) iter.Seq2[[]byte, []byte] {
 }
 
 // read returns up to n records of r: the committed ones with the changes over them.
-func (tx *Tx) read(path Path, r Range, n int) []pair {
-	defer tx.guard(path)
+func (tx *Tx) read(h *home, r Range, n int) []pair {
+	defer tx.guard(h.path)
 	var all []cursor
-	if tx.own.ops != nil {
-		all = append(all, &changeCursor{it: tx.own.ops.Iter(), path: path, r: r})
+	if tx.own.len() > 0 {
+		all = append(all, tx.own.cursor(h, r))
 	}
-	if !tx.own.drops(path) {
-		all = append(all, tx.under.cursors(path, r)...)
+	if !tx.own.drops(h.path) {
+		all = tx.under.cursors(all, h, r)
 	}
 	return merge(all, r.Down, n)
 }

@@ -6,8 +6,6 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
-
-	berrors "go.etcd.io/bbolt/errors"
 )
 
 // A group of transactions that are committed together ends with maxGroup of them, or with the one that makes
@@ -59,15 +57,12 @@ func View[T any](db *DB, fn func(tx *Tx) (T, error)) (T, error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // a page that can't be read fails fn, not the process
 	var result, zero T
 	s, err := db.snapshot()
-	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
-		return zero, fmt.Errorf("%w: it is closed", ErrStopped)
-	}
 	if err != nil {
 		return zero, err
 	}
 	defer s.close()
 	tx := &Tx{Now: db.opt.Now().UTC(), db: db, under: s}
-	defer func() { tx.under = nil }() // who keeps the transaction and uses it finds nothing
+	defer tx.end()
 	if err := tx.run(func(tx *Tx) (err error) {
 		result, err = fn(tx)
 		return err
@@ -76,6 +71,9 @@ func View[T any](db *DB, fn func(tx *Tx) (T, error)) (T, error) {
 	}
 	return result, nil
 }
+
+// end makes who keeps the transaction and uses it find nothing.
+func (tx *Tx) end() { tx.under = snapshot{} }
 
 // run calls fn and returns why the transaction must not take effect. A failure of the transaction
 // itself, such as a damaged record, comes before what fn made of it.
@@ -194,20 +192,21 @@ func (db *DB) commit(group []*request) (refused, rest []*request) {
 		}
 		return refused, nil
 	}
-	t := &taker{db: db, snapshot: s, table: s.state.active, room: room, full: full, seq: db.visible.Load()}
+	t := &taker{db: db, table: s.state.active, room: room, full: full, seq: db.visible.Load()}
 	now := db.opt.Now().UTC()
 	for i, r := range group {
 		if t.bytes > maxRecordBytes {
 			group, rest = group[:i], group[i:]
 			break
 		}
-		tx := &Tx{Now: now, db: db, under: s, writable: true}
+		tx := &Tx{Now: now, db: db, under: s, writable: true, own: changeSet{few: db.spare.few[:0]}, memory: db.spare.memory}
 		if r.err = r.run(tx); r.err == nil && r.panicked == nil && !tx.own.empty() {
 			if r.err = t.take(r.critical, &tx.own); errors.Is(r.err, ErrNoRoom) {
 				refused = append(refused, r)
 			}
 		}
-		tx.under = nil // who keeps the transaction and uses it finds nothing
+		db.spare.keep(tx)
+		tx.end()
 	}
 	switch {
 	case db.failure.Load() != nil: // of the log, or of the applier: of the group nothing was written
@@ -231,6 +230,23 @@ func (db *DB) commit(group []*request) (refused, rest []*request) {
 	return refused, rest
 }
 
+// spare is memory that the writer's transactions use, one after the other.
+type spare struct {
+	few    []op
+	memory []byte // all of it
+}
+
+// keep takes back what a transaction used. Its changes have been copied by then.
+func (s *spare) keep(tx *Tx) {
+	if tx.own.many == nil && cap(tx.own.few) > 0 {
+		clear(tx.own.few)
+		s.few = tx.own.few
+	}
+	if s.memory == nil {
+		s.memory = make([]byte, memoryPiece)
+	}
+}
+
 func (r *request) run(tx *Tx) (err error) {
 	defer func() { r.panicked = recover() }()
 	return tx.run(r.fn)
@@ -249,14 +265,13 @@ func (db *DB) refusal(err error) error {
 
 // A taker takes the changes of a group's transactions into the log and the table.
 type taker struct {
-	db       *DB
-	snapshot *snapshot
-	table    *table
-	room     Room
-	full     error  // why the tables, which are full, are not emptied
-	bytes    int64  // taken so far
-	taken    int64  // transactions
-	seq      uint64 // the number of the last one
+	db    *DB
+	table *table
+	room  Room
+	full  error  // why the tables, which are full, are not emptied
+	bytes int64  // taken so far
+	taken int64  // transactions
+	seq   uint64 // the number of the last one
 }
 
 // take puts changes into the log's next record and, for the rest of the group, into the table. If it
@@ -273,10 +288,7 @@ func (t *taker) take(critical bool, c *changeSet) error {
 	}
 	t.bytes += c.bytes
 	t.taken++
-	var fresh bool
-	if t.seq, fresh = t.table.insert(c, t.seq); fresh {
-		t.snapshot.forget()
-	}
+	t.seq = t.db.insert(t.table, c, t.seq)
 	return nil
 }
 
