@@ -292,6 +292,13 @@ func putMark(s *boltStore, key []byte, m mark) error {
 	return b.Put(key, seal(key, marks.Codec.Version, data))
 }
 
+// How full a page is left when it is split: where a bucket grows at its end nothing comes in between later,
+// and elsewhere most keys still come in a row.
+const (
+	fillAtEnd  = 1
+	fillWithin = 0.9
+)
+
 // writeList writes a bucket's newest changes and returns how many they were.
 func writeList(s *boltStore, t *table, l *list) (n int, err error) {
 	path := l.home.path
@@ -308,11 +315,14 @@ func writeList(s *boltStore, t *table, l *list) (n int, err error) {
 	if l.home.packed {
 		return writePacked(b, path, c)
 	}
-	if last, _ := b.Cursor().Last(); bytes.Compare(last, p.key) < 0 {
-		b.FillPercent = 1 // what only grows at its end needs no room in between
-	}
+	last, _ := b.Cursor().Last()
+	end := bytes.Clone(last)
+	atEnd := 0
 	for ; p.key != nil; p = c.next() {
 		n++
+		if bytes.Compare(p.key, end) > 0 {
+			atEnd++
+		}
 		if p.value == nil {
 			err = b.Delete(p.key)
 		} else {
@@ -321,6 +331,9 @@ func writeList(s *boltStore, t *table, l *list) (n int, err error) {
 		if err != nil {
 			return n, fmt.Errorf("writing to bucket %q: %w", path, err)
 		}
+	}
+	if b.FillPercent = fillWithin; 2*atEnd >= n {
+		b.FillPercent = fillAtEnd
 	}
 	return n, nil
 }

@@ -14,8 +14,8 @@ import (
 
 // A packed bucket is a set of keys, made for those that come scattered over all of it: as records, each
 // would dirty a page of its own. Instead each batch of changes becomes a run: its keys in order, each with
-// a mark if it was deleted. Where several runs have a key, the newest is right. So that they stay few, the
-// runs of a level are merged into one of the next level once there are packedFanIn of them.
+// a mark if it was deleted. Where several runs have a key, the newest is right. A run's level tells its size.
+// So that they stay few, the newest runs up to a level are merged once packedFanIn of them are of that level.
 //
 // A run lies in blocks, each an entry of the bucket: at the run's level, its number and the block's first
 // key, there is the sealed block. Nothing in a run is changed: it is written, read and deleted as a whole.
@@ -24,10 +24,11 @@ import (
 
 const (
 	packedFanIn = 4
-	// packedMergeBytes bounds a merge, and so its memory. A level whose runs are larger together stays as it
-	// is: each batch, or each merge of the level before it, then adds a run to it, and no merge takes one away.
-	packedMergeBytes = 16 << 20
-	packedLevels     = 32 // more than there will ever be
+	// Runs of a level are smaller than these, the next level's packedFanIn times larger. Those of restLevel and
+	// above, 4 MiB and more, are not merged any more: so a merge, and its memory, is at most about 20 MiB.
+	level0Bytes  = 16 << 10
+	restLevel    = 5
+	packedLevels = 32 // more than there will ever be
 
 	packedVersion = 1
 	runIDBytes    = 5
@@ -40,11 +41,18 @@ const (
 	deletedBit = 1 << 15 // in the end of a key
 )
 
-// A runID is a run's level, and in the lower half its number. A run with a higher number is newer; so
-// those of a higher level have lower numbers.
+// A runID is a run's level, and in the lower half its number. A run with a higher number is newer.
 type runID uint64
 
 func newRunID(level int, number uint32) runID { return runID(level)<<32 | runID(number) }
+
+// levelOf returns the level of runs of that size.
+func levelOf(runBytes int) (level int) {
+	for ; runBytes >= level0Bytes; runBytes /= packedFanIn {
+		level++
+	}
+	return level
+}
 
 func (id runID) level() int     { return int(id >> 32) }
 func (id runID) number() uint32 { return uint32(id) }
@@ -166,11 +174,12 @@ func (p *packer) finish() {
 }
 
 // putRun writes the blocks of a run. It empties blocks meanwhile: what is sealed is a copy.
-func putRun(b *bolt.Bucket, id runID, blocks [][]byte) error {
+func putRun(b *bolt.Bucket, number uint32, blocks [][]byte) error {
 	total := 0
 	for _, data := range blocks {
 		total += len(data)
 	}
+	id := newRunID(levelOf(total), number)
 	for i, data := range blocks {
 		binary.BigEndian.PutUint32(data, uint32(total))
 		n := int(binary.BigEndian.Uint16(data[4:]))
@@ -197,37 +206,41 @@ func writePacked(b *bolt.Bucket, path Path, changes cursor) (n int, err error) {
 		return 0, fmt.Errorf("bucket %q has used up its run numbers", path)
 	}
 	blocks, n := pack(changes, len(runs) > 0)
-	if err := putRun(b, newRunID(0, last+1), blocks); err != nil {
+	if err := putRun(b, last+1, blocks); err != nil {
 		return n, fmt.Errorf("writing to bucket %q: %w", path, err)
 	}
-	merged := true
-	for level := 0; merged && level < packedLevels-1; level++ {
-		if merged, err = mergeLevel(b, path, level); err != nil {
+	for level := range restLevel {
+		if err := mergeLevel(b, path, level); err != nil {
 			return n, fmt.Errorf("merging in bucket %q: %w", path, err)
 		}
 	}
 	return n, nil
 }
 
-// mergeLevel makes one run of the next level of all runs of this one, if they are many and not too large,
-// and tells whether it did.
-func mergeLevel(b *bolt.Bucket, path Path, level int) (merged bool, err error) {
+// mergeLevel makes one run of the newest ones up to this level, if many of them are of this level.
+func mergeLevel(b *bolt.Bucket, path Path, level int) error {
 	c := &packedCursor{path: path, in: boltEntries{b.Cursor()}}
 	all := c.find(nil)
-	c.keepDeleted = slices.ContainsFunc(all, func(id runID) bool { return id.level() > level }) // which may have the key
-	runs := slices.DeleteFunc(all, func(id runID) bool { return id.level() != level })
-	c.use(runs)
-	if len(runs) < packedFanIn || c.runBytes() > packedMergeBytes {
-		return false, nil
+	n, same := 0, 0
+	for ; n < len(all) && all[n].level() <= level; n++ {
+		if all[n].level() == level {
+			same++
+		}
 	}
+	if same < packedFanIn {
+		return nil
+	}
+	runs := all[:n]
+	c.keepDeleted = n < len(all) // an older run may have the key
+	c.use(runs)
 	old := runEntries(b, runs)
 	blocks, _ := pack(c, c.keepDeleted)
 	for _, entry := range old { // only now: the cursor walks over them
 		if err := b.Delete(entry); err != nil {
-			return false, err
+			return err
 		}
 	}
-	return true, putRun(b, newRunID(level+1, runs[0].number()), blocks)
+	return putRun(b, runs[0].number(), blocks)
 }
 
 // runEntries returns where the blocks of the runs lie.
@@ -380,16 +393,6 @@ func (c *packedCursor) find(runs []runID) []runID {
 	return runs
 }
 
-// runBytes returns how large the runs are together.
-func (c *packedCursor) runBytes() (n int) {
-	for i := range c.runs {
-		r := &c.runs[i]
-		c.load(r, c.in.from(c.seek(r.id, nil)))
-		n += r.block.runBytes
-	}
-	return n
-}
-
 // seek returns the entry of a block that begins with key. It is good until the next call.
 func (c *packedCursor) seek(id runID, key []byte) []byte {
 	c.bound = id.appendEntry(c.bound[:0], key)
@@ -493,7 +496,7 @@ func packedHas(in packedEntries, path Path, key []byte) bool {
 
 // checkPacked reads all of the bucket and returns its first fault.
 func checkPacked(b *bolt.Bucket, path Path) error {
-	c := packedCheck{path: path, below: 1 << 32}
+	c := packedCheck{path: path, seen: map[uint32]bool{}}
 	if err := b.ForEach(c.block); err != nil {
 		return err
 	}
@@ -502,11 +505,10 @@ func checkPacked(b *bolt.Bucket, path Path) error {
 
 // A packedCheck has seen the entries before one.
 type packedCheck struct {
-	path  Path
-	last  packedRun // with the last block, at its last key
-	left  int       // bytes that its run should still have
-	level runID     // the first run of its level
-	below int64     // the lowest number of the levels before it
+	path Path
+	last packedRun       // with the last block, at its last key
+	left int             // bytes that its run should still have
+	seen map[uint32]bool // numbers
 }
 
 func (c *packedCheck) block(entry, value []byte) error {
@@ -537,14 +539,10 @@ func (c *packedCheck) runBegins(id runID, entry []byte, runBytes int) error {
 	if err := c.runEnds(); err != nil {
 		return err
 	}
-	if c.last.entry == nil {
-		c.level = id
-	} else if id.level() > c.level.level() {
-		c.level, c.below = id, int64(c.level.number())
+	if id.level() != levelOf(runBytes) || c.seen[id.number()] {
+		return recordError(c.path, entry, "its run has a wrong level, or a number that another has")
 	}
-	if int64(id.number()) >= c.below {
-		return recordError(c.path, entry, "its run is newer than one of a lower level")
-	}
+	c.seen[id.number()] = true
 	c.left = runBytes
 	return nil
 }

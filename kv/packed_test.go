@@ -282,11 +282,8 @@ func TestPackedForgetsDeletedKeys(t *testing.T) {
 		viewPacked(t, db, func(b *bolt.Bucket) { n = b.Stats().KeyN })
 		return n
 	}
-	put, deleted, one := scatteredBatch(0, 1000, true), scatteredBatch(0, 1000, false), scatteredBatch(0, 1, false)
-	twelve := []batch{put}
-	for range 11 {
-		twelve = append(twelve, one)
-	}
+	few, fewDeleted, one := scatteredBatch(0, 100, true), scatteredBatch(0, 100, false), scatteredBatch(0, 1, false)
+	put, deleted := scatteredBatch(0, 1000, true), scatteredBatch(0, 1000, false)
 	for _, tt := range []struct {
 		name    string
 		batches []batch
@@ -294,10 +291,10 @@ func TestPackedForgetsDeletedKeys(t *testing.T) {
 	}{
 		{"deleted before anything was put", []batch{deleted}, true},
 		{"a batch of nothing", []batch{{}}, true},
-		{"not merged yet", []batch{put, deleted, one}, false},
-		{"merged", []batch{put, deleted, one, one}, true},
-		{"merged above keys", append(twelve, deleted, one, one), false},
-		{"merged with them", append(twelve, deleted, one, one, one), true},
+		{"not merged yet", []batch{few, fewDeleted, one}, false},
+		{"merged", []batch{few, fewDeleted, one, one}, true},
+		{"merged above keys", []batch{put, fewDeleted, one, one, one}, false},
+		{"merged with them", []batch{put, deleted, deleted, deleted}, true},
 	} {
 		if n := entries(tt.batches...); (n == 0) != tt.empty {
 			t.Errorf("%s: %d blocks are left, want none: %v", tt.name, n, tt.empty)
@@ -391,14 +388,18 @@ func TestPackedLongKeys(t *testing.T) {
 	})
 }
 
-// TestPackedLargeLevel holds that a level of too many bytes is not merged, and read all the same.
-func TestPackedLargeLevel(t *testing.T) {
-	const size = 1000
+// TestPackedLargeRuns holds that runs of 4 MiB rest, and that smaller ones over them are merged all the same.
+func TestPackedLargeRuns(t *testing.T) {
+	const size, large, small = 1000, 5, 200
 	wide := func(i int) string { return string(scattered(i)) + long(size-24) }
 	m := model{}
 	db := newPacked(t)
-	per := packedMergeBytes/packedFanIn/size + 10
-	for i := range packedFanIn + 1 {
+	write := func(c batch) {
+		inPacked(t, db, c.write)
+		m.change(c)
+	}
+	per := 4<<20/size + 10
+	for i := range large {
 		c := batch{}
 		for j := i * per; j < (i+1)*per; j++ {
 			c[wide(j)] = true
@@ -406,13 +407,15 @@ func TestPackedLargeLevel(t *testing.T) {
 		for j := (i - 1) * per; j < i*per; j += 2 {
 			c[wide(j)] = false
 		}
-		inPacked(t, db, c.write)
-		m.change(c)
+		write(c)
+	}
+	for i := range small {
+		write(batch{wide(4 * i): i%2 == 0, wide(-i - 1): true})
 	}
 	viewPacked(t, db, func(b *bolt.Bucket) {
 		runs := packedRuns(b)
-		if len(runs) != packedFanIn+1 || runs[len(runs)-1].level() != 0 {
-			t.Errorf("there are %d runs, want all %d", len(runs), packedFanIn+1)
+		if n := len(runs); n < large || n > large+restLevel*(packedFanIn-1) || runs[n-large].level() != restLevel {
+			t.Errorf("there are the runs %x, want %d large ones and up to %d others", runs, large, restLevel*(packedFanIn-1))
 		}
 		if got, want := packedKeys(readers["tree"](b), Range{}), m.keys(packedPath, Range{}); !slices.Equal(got, want) {
 			t.Errorf("a scan yields %d keys, want %d", len(got), len(want))
@@ -472,13 +475,13 @@ func TestPackedFlippedBytes(t *testing.T) {
 
 // TestCheckPacked breaks what a checksum doesn't tell.
 func TestCheckPacked(t *testing.T) {
-	run := func(b *bolt.Bucket, level int, n uint32, keys ...string) error {
+	run := func(b *bolt.Bucket, n uint32, keys ...string) error {
 		var p packer
 		for _, key := range keys {
 			p.add([]byte(key), false)
 		}
 		p.finish()
-		return putRun(b, newRunID(level, n), p.blocks)
+		return putRun(b, n, p.blocks)
 	}
 	// reseal changes the data of the second block of the first run.
 	reseal := func(b *bolt.Bucket, change func(data []byte)) error {
@@ -495,12 +498,19 @@ func TestCheckPacked(t *testing.T) {
 		fault func(b *bolt.Bucket) error
 	}{
 		{"nothing", true, func(b *bolt.Bucket) error { return nil }},
-		{"an older run on the next level", true, func(b *bolt.Bucket) error { return run(b, 1, 6, "a") }},
-		{"a newer run on the next level", false, func(b *bolt.Bucket) error { return run(b, 1, 8, "a") }},
-		{"one of the same number on the next level", false, func(b *bolt.Bucket) error { return run(b, 1, 7, "a") }},
-		{"a level that is none", false, func(b *bolt.Bucket) error { return run(b, packedLevels, 1, "a") }},
-		{"keys out of order", false, func(b *bolt.Bucket) error { return run(b, 1, 1, "b", "a") }},
-		{"a key twice", false, func(b *bolt.Bucket) error { return run(b, 1, 1, "a", "a") }},
+		{"an older run", true, func(b *bolt.Bucket) error { return run(b, 6, "a") }},
+		{"a newer run", true, func(b *bolt.Bucket) error { return run(b, 8, "a") }},
+		{"one of the same number", false, func(b *bolt.Bucket) error { return run(b, 7, "a") }},
+		{"a wrong level", false, func(b *bolt.Bucket) error {
+			entry := newRunID(1, 6).appendEntry(nil, []byte("a"))
+			return b.Put(entry, seal(entry, packedVersion, []byte{0, 0, 0, 9, 0, 1, 0, 1, 'a'}))
+		}},
+		{"a level that is none", false, func(b *bolt.Bucket) error {
+			entry := newRunID(packedLevels, 6).appendEntry(nil, []byte("a"))
+			return b.Put(entry, seal(entry, packedVersion, []byte{0, 0, 0, 9, 0, 1, 0, 1, 'a'}))
+		}},
+		{"keys out of order", false, func(b *bolt.Bucket) error { return run(b, 1, "b", "a") }},
+		{"a key twice", false, func(b *bolt.Bucket) error { return run(b, 1, "a", "a") }},
 		{"a record", false, func(b *bolt.Bucket) error { return b.Put([]byte("key"), seal([]byte("key"), packedVersion, nil)) }},
 		{"a bucket", false, func(b *bolt.Bucket) error { _, err := b.CreateBucket([]byte("inner")); return err }},
 		{"a block is missing", false, func(b *bolt.Bucket) error {
@@ -543,7 +553,7 @@ func TestCheckPacked(t *testing.T) {
 				p.add([]byte(key), false)
 			}
 			p.finish()
-			if err := putRun(b, newRunID(0, 7), p.blocks); err != nil {
+			if err := putRun(b, 7, p.blocks); err != nil {
 				return err
 			}
 			if err := tt.fault(b); err != nil {
@@ -564,7 +574,7 @@ func TestPackedNumbersEnd(t *testing.T) {
 		var p packer
 		p.add([]byte("a"), false)
 		p.finish()
-		if err := putRun(b, newRunID(0, 1<<32-1), p.blocks); err != nil {
+		if err := putRun(b, 1<<32-1, p.blocks); err != nil {
 			return err
 		}
 		if err := (batch{"b": true}).write(b); err == nil {

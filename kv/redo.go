@@ -54,7 +54,9 @@ const (
 	segmentHeader       = 32
 	recordHeader        = 16
 	defaultSegmentBytes = 16 << 20
-	maxSpares           = 2
+	// maxSpares is about how many segments one table of changes lets go at once. To fill the next one with
+	// zeros costs as much as to write it.
+	maxSpares = 5
 	// A segment grows by at least minFill and at most maxFill bytes of zeros.
 	minFill = 64 << 10
 	maxFill = 1 << 20
