@@ -13,8 +13,8 @@ const maxFaults = 100
 
 // Check reads everything and reports, in words, up to 100 faults: usage that is not what the messages
 // say, numbers of leads that are not what the lists hold, index entries without their record and records
-// without their entries, and what the store itself finds. It can run beside everything else; writes wait
-// while the store checks itself.
+// without their entries, persons who are not what the indexes say, and what the store itself finds. It can
+// run beside everything else; writes wait while the store checks itself.
 func (e *Engine) Check() ([]string, error) {
 	faults, err := kv.View(e.db, func(tx *kv.Tx) ([]string, error) {
 		c := &checker{tx: tx}
@@ -53,6 +53,7 @@ func (c *checker) workspace(e *Engine, w Workspace) {
 		c.where = fmt.Sprintf("workspace %s, %s", w.ID, name)
 		c.messages(env, pools[name.pool()])
 		c.leads(env)
+		c.people(env)
 		c.answers(env)
 		c.keys(env)
 	}
@@ -150,6 +151,24 @@ func (c *checker) leads(env *environment) {
 	})
 	c.others(text, func(key []byte) bool { _, ok := lead(key); return ok })
 	c.leadCounts(env, total, lists)
+}
+
+// people compares the records of persons with what the indexes say.
+func (c *checker) people(env *environment) {
+	s := &env.store
+	for addr, p := range s.people.Scan(c.tx, kv.Range{}) {
+		switch told := s.summary(c.tx, string(addr)); {
+		case told.isZero():
+			c.report("person %x is stored as %+v, and no lead or charged message has this address", addr, p)
+		case !p.equal(&told):
+			c.report("person %x is stored as %+v, the indexes say %+v", addr, p, told)
+		}
+	}
+	for addr := range s.addresses(c.tx) {
+		if told := s.summary(c.tx, addr); !told.isZero() && !s.people.Has(c.tx, []byte(addr)) {
+			c.report("person %x has no record, the indexes say %+v", addr, told)
+		}
+	}
 }
 
 func (c *checker) leadCounts(env *environment, total int64, lists map[ListID]int64) {

@@ -26,6 +26,9 @@ func TestCheckFinds(t *testing.T) {
 		l, _ = s.leads.Get(tx, id[:])
 	})
 	line, _ := kv.ParseID(made.line)
+	knownAs := func(change func(p *person)) func(tx *kv.Tx) {
+		return func(tx *kv.Tx) { s.changePerson(tx, m.To[0], change) }
+	}
 	for _, tt := range []struct {
 		name, word string
 		damage     func(tx *kv.Tx)
@@ -49,6 +52,14 @@ func TestCheckFinds(t *testing.T) {
 		{"a list that counts wrong", "leads are counted", func(tx *kv.Tx) { env.countLeads(tx, l.List, 1) }},
 		{"a total that is wrong", "leads are counted", func(tx *kv.Tx) { s.counts.Put(tx, leadsKey, 7) }},
 		{"leads in no list", "which is not there", func(tx *kv.Tx) { s.lists.Delete(tx, l.List.key()) }},
+		{"a person without a record", "has no record", func(tx *kv.Tx) { s.people.Delete(tx, []byte(l.Phone)) }},
+		{"a person whom nobody knows", "no lead or charged message", func(tx *kv.Tx) { s.people.Put(tx, []byte("+12025550000"), person{Charged: true}) }},
+		{"a person of whom nothing is known", "no lead or charged message", func(tx *kv.Tx) { s.people.Put(tx, []byte("+12025550000"), person{}) }},
+		{"a person who is another lead", "the indexes say", knownAs(func(p *person) { p.Lead = LeadID{line} })},
+		{"a person who is no lead", "the indexes say", knownAs(func(p *person) { p.Lead = LeadID{} })},
+		{"a person who seems new to the plan", "the indexes say", knownAs(func(p *person) { p.Charged = false })},
+		{"a person who seems new to the line", "the indexes say", knownAs(func(p *person) { p.Lines = nil })},
+		{"a person who seems known to a line", "the indexes say", knownAs(func(p *person) { p.meet(LineID{l.ID.ID}) })},
 		{"an answer for ever", "would stay for ever", func(tx *kv.Tx) { tx.Drop(s.idempotencyByTime.Path) }},
 		{"a lead under another's key", "lies under the key", func(tx *kv.Tx) { s.leads.Put(tx, line[:], l) }},
 		{"a key that no secret opens", "a secret opens, or not", func(tx *kv.Tx) { tx.Drop(credentials.Path) }},

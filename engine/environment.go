@@ -76,6 +76,7 @@ type store struct {
 	lists      kv.Bucket[List]
 	quickSends kv.Bucket[ListID] // the id of the list of that name
 	counts     kv.Bucket[int64]
+	people     kv.Bucket[person] // by address; follows from leadByAddr and messageByAddr
 
 	lines     kv.Bucket[Line]
 	lineUsage kv.Bucket[LineUsage] // by the line's identity, so that a new line does not refill its day
@@ -104,8 +105,9 @@ func newStore(path kv.Path) store {
 		lists:      kv.Bucket[List]{Path: path.Join("lists"), Codec: listCodec},
 		quickSends: kv.Bucket[ListID]{Path: path.Join("lists.quick"), Codec: listIDCodec},
 		counts:     kv.Bucket[int64]{Path: path.Join("counts"), Codec: countCodec},
+		people:     kv.Bucket[person]{Path: path.Join("people"), Codec: personCodec},
 
-		lines:     kv.Bucket[Line]{Path: path.Join("lines"), Codec: kv.JSON[Line](1)},
+		lines:     kv.Bucket[Line]{Path: path.Join("lines"), Codec: lineCodec},
 		lineUsage: kv.Bucket[LineUsage]{Path: path.Join("lines.usage"), Codec: lineUsageCodec},
 		lineHours: kv.Bucket[lineHour]{Path: path.Join("lines.hours"), Codec: lineHourCodec},
 

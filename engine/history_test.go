@@ -23,7 +23,8 @@ type history struct {
 }
 
 // TestHistory runs random operations. After each of them the stored totals are what a recount of all
-// messages says, the counters in memory are the same, and no label has used more than its highest limit.
+// messages says, every person is what the indexes say, the counters in memory are the same as in the store,
+// and no label has used more than its highest limit.
 func TestHistory(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		w := newWorldIn(t, unlimited(), rapid.SampledFrom([]string{"UTC", "Pacific/Auckland", "America/New_York"}).Draw(r, "zone"), Options{})
@@ -41,7 +42,7 @@ func TestHistory(t *testing.T) {
 		}
 		h.setLimits()
 		h.login()
-		actions := []func(){h.sendOne, h.sendOne, h.sendOne, h.sendMany, h.cancel, h.cancel, h.releaseAll, h.deliverOne, h.deliverOne, h.setLimits, h.passTime, h.passTime, h.clockBack, h.restart, h.changeLine, h.deleteLead}
+		actions := []func(){h.sendOne, h.sendOne, h.sendOne, h.sendMany, h.cancel, h.cancel, h.releaseAll, h.deliverOne, h.deliverOne, h.setLimits, h.passTime, h.passTime, h.clockBack, h.restart, h.changeLine, h.changeLead, h.deleteLead}
 		for range rapid.IntRange(10, 60).Draw(r, "steps") {
 			actions[rapid.IntRange(0, len(actions)-1).Draw(r, "action")]()
 			h.noteLimits()
@@ -71,6 +72,8 @@ func (h *history) request() SendRequest {
 		req.Scheduled = h.clock.now().Add(time.Duration(rapid.IntRange(1, 40).Draw(h.r, "hours")) * time.Hour).Format(time.RFC3339)
 	case 1:
 		req.Window = Window{Timezone: "UTC", Start: fmt.Sprintf("%02d:00", rapid.IntRange(0, 23).Draw(h.r, "start")), End: "12:00"}
+	case 2: // from now on its lead has this address, too
+		req.AltPhones[0] = ptr(rapid.SampledFrom(h.people).Draw(h.r, "alternate"))
 	}
 	return req
 }
@@ -198,14 +201,34 @@ func must[T any](v T, ok bool) T {
 	return v
 }
 
+func (h *history) changeLead() {
+	env := h.env()
+	if lead, ok := h.lead(env); ok {
+		_, err := h.SetLead(h.who[env], lead.String(), LeadInput{
+			Phone: ptr(rapid.SampledFrom(h.people).Draw(h.r, "phone")), AltPhones: [3]*string{ptr("")},
+		}, "")
+		if !isKind(err, Conflict) {
+			h.take(err)
+		}
+	}
+}
+
 func (h *history) deleteLead() {
 	env := h.env()
-	page, err := h.Leads(h.who[env], LeadQuery{Limit: 10})
-	h.take(err)
-	if len(page.Leads) > 0 {
-		_, err = h.DeleteLeads(h.who[env], []string{page.Leads[0].ID.String()})
+	if lead, ok := h.lead(env); ok {
+		_, err := h.DeleteLeads(h.who[env], []string{lead.String()})
 		h.take(err)
 	}
+}
+
+// lead is any lead, and false if there is none.
+func (h *history) lead(env Environment) (LeadID, bool) {
+	page, err := h.Leads(h.who[env], LeadQuery{Limit: 10})
+	h.take(err)
+	if len(page.Leads) == 0 {
+		return LeadID{}, false
+	}
+	return rapid.SampledFrom(page.Leads).Draw(h.r, "lead").ID, true
 }
 
 // noteLimits raises the highest limits of the labels that are open now.

@@ -89,9 +89,24 @@ func TestOnce(t *testing.T) {
 }
 
 func TestOnceAtTheSameTime(t *testing.T) {
-	w := newWorld(t, perDay(1))
-	w.line(Production, 0, 0)
+	t.Run("there is room for one", func(t *testing.T) {
+		w := newWorld(t, perDay(1))
+		w.line(Production, 0, 0)
+		onceAtTheSameTime(w)
+	})
+	t.Run("nothing but the key keeps others out", func(t *testing.T) {
+		w := newWorld(t, unlimited())
+		w.line(Production, 0, 0)
+		w.send(w.in(Production), to("+12025550142")) // who is known is the same to each of them
+		onceAtTheSameTime(w)
+	})
+}
+
+func onceAtTheSameTime(w *world) {
+	t := w.t
+	t.Helper()
 	who := w.in(Production)
+	before := w.usage(who, limitDay).Used
 	var mu sync.Mutex
 	answers := map[string]int{}
 	together(32, func(int) {
@@ -111,8 +126,8 @@ func TestOnceAtTheSameTime(t *testing.T) {
 	if len(answers) != 1 {
 		t.Errorf("32 times the same request: %d messages", len(answers))
 	}
-	if l := w.usage(who, limitDay); l.Used != 1 || l.Reserved != 0 {
-		t.Errorf("charged %+v", l)
+	if l := w.usage(who, limitDay); l.Used != before+1 || l.Reserved != 0 {
+		t.Errorf("charged %+v, before it was %d", l, before)
 	}
 }
 

@@ -44,8 +44,11 @@ type CRM struct {
 	HSPortalID    string `json:"hsPortalId,omitzero"`
 }
 
-// addresses are every phone number and mailbox of the lead.
+// addresses are every phone number and mailbox of the lead; none of nil.
 func (l *Lead) addresses() []string {
+	if l == nil {
+		return nil
+	}
 	all := []string{l.Phone, l.AltPhones[0], l.AltPhones[1], l.AltPhones[2], l.Email, l.AltEmails[0], l.AltEmails[1], l.AltEmails[2]}
 	all = slices.DeleteFunc(all, func(a string) bool { return a == "" })
 	slices.Sort(all)
@@ -269,10 +272,8 @@ func (env *environment) addLead(tx *kv.Tx, l Lead) Lead {
 
 // putLead stores l in place of old, nil for none, with its index entries. A nil l deletes old.
 func (env *environment) putLead(tx *kv.Tx, old, l *Lead) {
+	env.store.putAddresses(tx, old, l)
 	if old != nil {
-		for _, a := range old.addresses() {
-			env.store.leadByAddr.Delete(tx, addressKey(a, old.ID.key()))
-		}
 		env.store.leadByList.Delete(tx, kv.Key(old.List.key(), old.ID.key()))
 	}
 	if l == nil {
@@ -282,9 +283,6 @@ func (env *environment) putLead(tx *kv.Tx, old, l *Lead) {
 	}
 	env.store.leads.Put(tx, l.ID.key(), *l)
 	env.store.leadText.Put(tx, l.ID.key(), l.searchText())
-	for _, a := range l.addresses() {
-		env.store.leadByAddr.Put(tx, addressKey(a, l.ID.key()))
-	}
 	env.store.leadByList.Put(tx, kv.Key(l.List.key(), l.ID.key()))
 }
 
@@ -300,22 +298,12 @@ func addressKey(addr string, rest ...[]byte) []byte {
 func appendAddress(key []byte, addr string) []byte { return append(append(key, addr...), 0) }
 
 // findLead returns the oldest lead that has one of the addresses.
-func (env *environment) findLead(tx *kv.Tx, addresses []string) (found Lead, ok bool) {
+func (env *environment) findLead(tx *kv.Tx, addresses []string) (Lead, bool) {
+	var oldest LeadID
 	for _, a := range addresses {
-		if id, known := env.leadAt(tx, a); known && (!ok || slices.Compare(id.key(), found.ID.key()) < 0) {
-			found, ok = env.store.leads.Get(tx, id.key())
-		}
+		oldest = older(oldest, env.store.person(tx, a).Lead)
 	}
-	return found, ok
-}
-
-// leadAt returns the oldest lead with an address.
-func (env *environment) leadAt(tx *kv.Tx, addr string) (id LeadID, ok bool) {
-	key := env.store.leadByAddr.First(tx, kv.Prefix(addressKey(addr)))
-	if key == nil {
-		return id, false
-	}
-	return idOf[leadKind](key), true
+	return env.store.leads.Get(tx, oldest.key())
 }
 
 var leadsKey = []byte("leads")

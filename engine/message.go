@@ -255,34 +255,25 @@ func appendReady(key []byte, line LineID, first bool) []byte {
 	return append(key, 0)
 }
 
-// history tells what a message to these addresses is to whom it reaches: whether the plan was never
-// charged for one of them, as each is a person who may be reached; and with the lines, from the one whose
-// turn it is, whether the line never had a unit for one of them.
-func (env *environment) history(tx *kv.Tx, to []string, lines []*lineState, turn uint64) (newContact bool, candidates []candidate) {
-	never := func(prefix func(addr string) []byte) bool {
-		return slices.ContainsFunc(to, func(addr string) bool { return !env.store.messageByAddr.Any(tx, kv.Prefix(prefix(addr))) })
-	}
-	firstOf := func(l *lineState) bool {
-		return never(func(addr string) []byte { return personKey(addr, true, l.ID) })
-	}
-	contact := func() bool { return never(func(addr string) []byte { return personPrefix(addr, true) }) }
+// history tells what a message is to the people at its addresses: whether the plan was never charged for
+// one of them, as each is a person who may be reached; and with the lines, from the one whose turn it is,
+// whether the line never had a unit for one of them.
+func (r *personReader) history(to []string, lines []*lineState, turn uint64) (newContact bool, candidates []candidate) {
+	people := r.all(to)
+	newContact = slices.ContainsFunc(people, func(p person) bool { return !p.Charged })
 	if len(lines) == 0 {
-		return contact(), nil
+		return newContact, nil
 	}
 	candidates = make([]candidate, len(lines))
 	for i := range lines {
 		l := lines[(uint64(i)+turn)%uint64(len(lines))]
-		// Who has a message of a line's is no new contact, and who is a new contact has none of any line's.
-		first := newContact || firstOf(l)
-		if i == 0 && first {
-			newContact = contact()
-		}
+		first := slices.ContainsFunc(people, func(p person) bool { return !p.knows(l.ID) })
 		candidates[i] = candidate{l, first}
 	}
 	return newContact, candidates
 }
 
-// putMessage stores m in place of old, nil for none, with its index entries.
+// putMessage stores m in place of old, nil for none, with its index entries and what they change of people.
 func (env *environment) putMessage(tx *kv.Tx, old, m *Message) {
 	keys := env.indexKeys(m)
 	if old != nil {
@@ -295,5 +286,6 @@ func (env *environment) putMessage(tx *kv.Tx, old, m *Message) {
 	for _, k := range keys {
 		k.index.Put(tx, k.key)
 	}
+	env.store.retrace(tx, old, m)
 	env.store.messages.Put(tx, m.ID.key(), *m)
 }

@@ -77,11 +77,15 @@ func draw(r *rapid.T, v reflect.Value) {
 		*p = rapid.SliceOfN(rapid.StringN(0, 8, -1), 1, 3).Draw(r, "texts")
 	case *[]int:
 		*p = rapid.SliceOfN(rapid.IntRange(-1, 6), 1, 3).Draw(r, "numbers")
+	case *[]LineID:
+		for range rapid.IntRange(1, 3).Draw(r, "lines") {
+			*p = append(*p, LineID{id()})
+		}
 	case *[]byte:
 		*p = rapid.SliceOfN(rapid.Byte(), 1, 8).Draw(r, "bytes")
 	case *bool:
 		*p = true
-	case *int, *int64:
+	case *int, *int64, *Gap:
 		v.SetInt(rapid.SampledFrom([]int64{1, -1, 300, math.MaxInt64, math.MinInt64}).Draw(r, "number"))
 	default:
 		r.Fatalf("records store no %s", v.Type())
@@ -152,6 +156,25 @@ func TestRecords(t *testing.T) {
 	roundTrip(t, countCodec)
 	roundTrip(t, answerCodec)
 	roundTrip(t, workspaceCodec)
+	roundTrip(t, lineCodec)
+	roundTrip(t, personCodec)
+}
+
+// TestWorkspaceState: whether a workspace takes writes is read from its record alike, however it is stored.
+func TestWorkspaceState(t *testing.T) {
+	for _, reason := range []ReadOnlyReason{"", ReadOnlyPastDue} {
+		w := Workspace{ID: "org_1", Name: "n", ReadOnly: reason, ReadOnlySince: noon, Tags: map[Environment]string{Staging: "010203"}, Created: noon}
+		for _, codec := range []kv.Codec[Workspace]{workspaceCodec, kv.JSON[Workspace](recordJSON)} {
+			data, err := codec.Encode(w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := workspaceStates.Codec.Decode(codec.Version, data)
+			if err != nil || got.ReadOnly != reason {
+				t.Errorf("%q in version %d is read as %q, %v", reason, codec.Version, got.ReadOnly, err)
+			}
+		}
+	}
 }
 
 // TestRecordRefusals: what can't be stored, or read, is an error and not something else.
@@ -230,6 +253,7 @@ func TestJSONRecordsAreRead(t *testing.T) {
 		asJSON(tx, s.lineUsage)
 		asJSON(tx, usageBucket(w.id))
 		asJSON(tx, workspaces)
+		asJSON(tx, s.lines)
 	})
 	w.reopen()
 	who = w.in(Production)

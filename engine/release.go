@@ -74,7 +74,8 @@ func (env *environment) lookDue(tx *kv.Tx, id MessageID, turn uint64) (v dueMess
 	case !m.Pinned:
 		lines = set.active(m.Channel)
 	}
-	v.newContact, v.lines = env.history(tx, m.To, lines, turn)
+	people := personReader{store: &env.store, tx: tx}
+	v.newContact, v.lines = people.history(m.To, lines, turn)
 	v.newContact = v.newContact && m.Plan.Day == 0
 	return v, nil
 }

@@ -253,7 +253,8 @@ func (s *send) timing(now time.Time) timing {
 // draft resolves the request's lead, addresses and lines.
 func (env *environment) draft(tx *kv.Tx, s *send, turn uint64, when timing) (d draft, err error) {
 	d.timing, d.set = when, env.lines.Load()
-	if err := env.resolveLead(tx, s, &d); err != nil {
+	people := personReader{store: &env.store, tx: tx}
+	if err := env.resolveLead(&people, s, &d); err != nil {
 		return d, err
 	}
 	if d.to = s.addresses(&d.lead); len(d.to) == 0 {
@@ -263,12 +264,13 @@ func (env *environment) draft(tx *kv.Tx, s *send, turn uint64, when timing) (d d
 	if err != nil {
 		return d, err
 	}
-	d.newContact, d.lines = env.history(tx, d.to, lines, turn)
+	d.newContact, d.lines = people.history(d.to, lines, turn)
 	return d, nil
 }
 
 // resolveLead finds the lead that the request names or reaches, or makes up a new one.
-func (env *environment) resolveLead(tx *kv.Tx, s *send, d *draft) error {
+func (env *environment) resolveLead(people *personReader, s *send, d *draft) error {
+	tx := people.tx
 	var found bool
 	if !s.lead.IsZero() {
 		if s.Phone != "" && !s.normalised {
@@ -280,7 +282,7 @@ func (env *environment) resolveLead(tx *kv.Tx, s *send, d *draft) error {
 			return Errorf(NotFound, "Lead not found or access denied")
 		}
 	} else {
-		oldest, err := env.recipientLead(tx, s)
+		oldest, err := s.recipientLead(people)
 		if err != nil {
 			return err
 		}
@@ -305,21 +307,18 @@ func (env *environment) resolveLead(tx *kv.Tx, s *send, d *draft) error {
 }
 
 // recipientLead returns the oldest lead with one of the addresses that the request names, zero if there is none.
-func (env *environment) recipientLead(tx *kv.Tx, s *send) (oldest LeadID, err error) {
+func (s *send) recipientLead(people *personReader) (oldest LeadID, err error) {
 	if s.Phone != "" {
-		var known bool
 		// What a lead has was normalised when it was stored, and to find that out costs a tenth of doing it again.
-		if oldest, known = env.leadAt(tx, s.Phone); !known && !s.normalised {
+		if oldest = people.at(s.Phone).Lead; oldest.IsZero() && !s.normalised {
 			if err := s.normalisePhone(); err != nil {
 				return oldest, err
 			}
-			oldest, _ = env.leadAt(tx, s.Phone)
+			oldest = people.at(s.Phone).Lead
 		}
 	}
 	if s.Email != "" {
-		if id, ok := env.leadAt(tx, s.Email); ok && (oldest.IsZero() || slices.Compare(id.key(), oldest.key()) < 0) {
-			oldest = id
-		}
+		oldest = older(oldest, people.at(s.Email).Lead)
 	}
 	return oldest, nil
 }
@@ -476,17 +475,20 @@ func (e *Engine) trySend(who Caller, once *Once, s *send, turn uint64) (SendResu
 		return SendResult{}, err
 	}
 	store := func(tx *kv.Tx) (SendResult, error) {
-		now := before
-		if who.env.changed(tx, before.mark, before.set) {
+		if replay, err := who.env.replay(tx, once); replay != nil || err != nil {
+			return SendResult{Replay: replay}, err
+		}
+		now := before.draft
+		if who.env.changed(tx, before.mark, now.set) {
 			var err error
-			if now, err = look(tx); err != nil || now.replay != nil {
-				return SendResult{Replay: now.replay}, err
+			if now, err = who.env.draft(tx, s, turn, when); err != nil {
+				return SendResult{}, err
 			}
-			if !now.draft.needsSame(&before.draft, held.line) {
+			if !now.needsSame(&before.draft, held.line) {
 				return SendResult{}, errAgain
 			}
 		}
-		result := who.env.accept(tx, who, s, &now.draft, held)
+		result := who.env.accept(tx, who, s, &now, held)
 		return result, who.env.remember(tx, once, result)
 	}
 	result, err := spend([]*hold{held}, func() (SendResult, error) { return writing(who.env, store) },
@@ -497,11 +499,14 @@ func (e *Engine) trySend(who Caller, once *Once, s *send, turn uint64) (SendResu
 	return result, err
 }
 
-// changed tells whether anything that a draft rests on may have changed since a look at the store.
+// changed tells whether anything that a draft rests on may have changed since a look at the store: its
+// lines, in memory and as stored; its lead; and the persons at its addresses, who tell which lead it is and
+// what the plan and the lines were charged for before. It rests on no index: those change with every send,
+// while a person who is known to the line stays the same. The stored answer to its request is looked for
+// anyway.
 func (env *environment) changed(tx *kv.Tx, since kv.Mark, set *lineSet) bool {
 	s := &env.store
-	return env.lines.Load() != set ||
-		tx.ChangedSince(since, s.messageByAddr.Path, s.leadByAddr.Path, s.leads.Path, s.lines.Path, s.idempotency.Path)
+	return env.lines.Load() != set || tx.ChangedSince(since, s.people.Path, s.leads.Path, s.lines.Path)
 }
 
 // needsSame tells whether d still needs what was reserved for the earlier draft.

@@ -339,12 +339,12 @@ func writing[T any](env *environment, fn func(tx *kv.Tx) (T, error)) (T, error) 
 
 // mustWrite refuses, inside the transaction, while the caller's workspace is READ_ONLY or gone.
 func mustWrite(tx *kv.Tx, env *environment) error {
-	w, ok := workspaces.Get(tx, []byte(env.tenant.id))
+	state, ok := workspaceStates.Get(tx, []byte(env.tenant.id))
 	switch {
 	case !ok:
 		return Errorf(Unauthorized, "Unauthorized")
-	case w.ReadOnly != "":
-		return readOnlyError(w.ReadOnly)
+	case state.ReadOnly != "":
+		return readOnlyError(state.ReadOnly)
 	}
 	return nil
 }

@@ -5,10 +5,28 @@ import (
 	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"tuco/kv"
 )
 
-// workspaceCodec is for a record that is written rarely, but read in every transaction that writes.
 var workspaceCodec = wireCodec(encodeWorkspace, decodeWorkspace)
+
+// workspaceStates reads of the same records only what every transaction that writes asks for.
+var workspaceStates = kv.Bucket[workspaceState]{Path: workspaces.Path, Codec: wireCodec(nil, decodeWorkspaceState)}
+
+// workspaceState is a part of a [Workspace]. It is never stored by itself.
+type workspaceState struct {
+	ReadOnly ReadOnlyReason `json:"readOnly"`
+}
+
+func decodeWorkspaceState(r recordReader) (s workspaceState, err error) {
+	for r.next() {
+		if r.field == workspaceReadOnly {
+			s.ReadOnly = ReadOnlyReason(r.text())
+		}
+	}
+	return s, r.err
+}
 
 // The fields of a [Workspace].
 const (
