@@ -18,11 +18,11 @@ import (
 
 // Schema is the version of what this program stores. Since 2 there is a redo log, which an older program
 // would not read, and records have a shorter encoding; those of 1 stay as they are until they are changed.
-// And there is a record of each person.
+// Messages by lead and by address are packed, and there is a record of each person.
 const Schema = 2
 
 var migrations = []func(tx *kv.Tx) error{
-	addPeople,
+	toSchema2,
 }
 
 // Options open an engine. Only Dir is needed.

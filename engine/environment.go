@@ -62,7 +62,7 @@ type environment struct {
 }
 
 func newEnvironment(t *tenant, w Workspace, name Environment) *environment {
-	return &environment{engine: t.engine, tenant: t, name: name, tag: w.tag(name), store: newStore(w.ID.path().Join(string(name))), usage: usageBucket(w.ID)}
+	return &environment{engine: t.engine, tenant: t, name: name, tag: w.tag(name), store: newStore(w.ID.path().Join(string(name))).in(t.engine.db), usage: usageBucket(w.ID).In(t.engine.db)}
 }
 
 func (env *environment) path() kv.Path { return env.tenant.path().Join(string(env.name)) }
@@ -113,10 +113,10 @@ func newStore(path kv.Path) store {
 
 		messages:        kv.Bucket[Message]{Path: path.Join("messages"), Codec: messageCodec},
 		messageByStatus: kv.Index{Path: path.Join("messages.status")},
-		messageByLead:   kv.Index{Path: path.Join("messages.lead")},
+		messageByLead:   kv.Index{Path: path.Join("messages.lead~")},
 		messageByLine:   kv.Index{Path: path.Join("messages.line")},
 		messageByBatch:  kv.Index{Path: path.Join("messages.batch")},
-		messageByAddr:   kv.Index{Path: path.Join("messages.address")},
+		messageByAddr:   kv.Index{Path: path.Join("messages.address~")},
 		released:        kv.Index{Path: path.Join("messages.released")},
 		due:             kv.Index{Path: path.Join("messages.due")},
 		ready:           kv.Index{Path: path.Join("messages.ready")},
@@ -124,6 +124,17 @@ func newStore(path kv.Path) store {
 		idempotency:       kv.Bucket[storedAnswer]{Path: path.Join("idempotency"), Codec: answerCodec},
 		idempotencyByTime: kv.Index{Path: path.Join("idempotency.time")},
 	}
+}
+
+// in is the store with the places that its busiest buckets have in db.
+func (s store) in(db *kv.DB) store {
+	s.leads, s.people = s.leads.In(db), s.people.In(db)
+	s.lines, s.lineUsage = s.lines.In(db), s.lineUsage.In(db)
+	s.messages, s.messageByStatus = s.messages.In(db), s.messageByStatus.In(db)
+	s.messageByLead, s.messageByLine = s.messageByLead.In(db), s.messageByLine.In(db)
+	s.messageByAddr, s.messageByBatch = s.messageByAddr.In(db), s.messageByBatch.In(db)
+	s.ready, s.idempotency = s.ready.In(db), s.idempotency.In(db)
+	return s
 }
 
 // textCodec stores text as it is.

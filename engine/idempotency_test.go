@@ -13,7 +13,7 @@ import (
 func once(key, body string) *Once {
 	return &Once{Key: key, Route: "POST /api/messages", Fingerprint: [32]byte([]byte(fmt.Sprintf("%-32s", body))), Encode: func(result any) (Answer, error) {
 		switch r := result.(type) {
-		case SendResult:
+		case *SendResult:
 			return Answer{201, []byte(r.Message.ID.String())}, nil
 		case LeadsSaved:
 			return Answer{201, []byte(fmt.Sprint(len(r.Created)))}, nil

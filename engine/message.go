@@ -275,6 +275,12 @@ func (r *personReader) history(to []string, lines []*lineState, turn uint64) (ne
 
 // putMessage stores m in place of old, nil for none, with its index entries and what they change of people.
 func (env *environment) putMessage(tx *kv.Tx, old, m *Message) {
+	env.storeMessage(tx, old, m)
+	env.store.retrace(tx, old, m)
+}
+
+// storeMessage is putMessage without the people.
+func (env *environment) storeMessage(tx *kv.Tx, old, m *Message) {
 	keys := env.indexKeys(m)
 	if old != nil {
 		for _, k := range env.indexKeys(old) {
@@ -286,6 +292,5 @@ func (env *environment) putMessage(tx *kv.Tx, old, m *Message) {
 	for _, k := range keys {
 		k.index.Put(tx, k.key)
 	}
-	env.store.retrace(tx, old, m)
 	env.store.messages.Put(tx, m.ID.key(), *m)
 }

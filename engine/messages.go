@@ -30,16 +30,21 @@ type MessageView struct {
 	LinePhone, LineEmail string
 }
 
-// view looks for the line in memory first: its number and mailbox never change. One that was deleted is
-// only in the store.
+// view adds what m's line adds to it.
 func (env *environment) view(tx *kv.Tx, m Message) MessageView {
 	v := MessageView{Message: m}
-	if l := env.lines.Load().find(m.Line); l != nil {
+	env.addLine(tx, &v)
+	return v
+}
+
+// addLine looks for the line in memory first: its number and mailbox never change. One that was deleted is
+// only in the store.
+func (env *environment) addLine(tx *kv.Tx, v *MessageView) {
+	if l := env.lines.Load().find(v.Line); l != nil {
 		v.LinePhone, v.LineEmail = l.Phone, l.Email
-	} else if l, ok := env.store.lines.Get(tx, m.Line.key()); ok {
+	} else if l, ok := env.store.lines.Get(tx, v.Line.key()); ok {
 		v.LinePhone, v.LineEmail = l.Phone, l.Email
 	}
-	return v
 }
 
 // A MessageQuery asks for one page of messages, newest first. Empty is any.

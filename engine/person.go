@@ -168,17 +168,28 @@ func (s *store) addresses(tx *kv.Tx) iter.Seq[string] {
 	}
 }
 
-// addPeople makes the records of all persons. Before schema 2 there were none.
-func addPeople(tx *kv.Tx) error {
+// toSchema2 packs two indexes, which had buckets of another name, and makes the records of all persons.
+func toSchema2(tx *kv.Tx) error {
 	for _, w := range workspaces.Scan(tx, kv.Range{}) {
 		for _, name := range Environments {
-			s := newStore(w.ID.path().Join(string(name)))
+			path := w.ID.path().Join(string(name))
+			s := newStore(path)
+			move(tx, path.Join("messages.lead"), s.messageByLead)
+			move(tx, path.Join("messages.address"), s.messageByAddr)
 			for addr := range s.addresses(tx) {
 				s.changePerson(tx, addr, func(p *person) { *p = s.summary(tx, addr) })
 			}
 		}
 	}
 	return nil
+}
+
+// move puts the keys of the index at path into another one.
+func move(tx *kv.Tx, path kv.Path, to kv.Index) {
+	for key := range (kv.Index{Path: path}).Scan(tx, kv.Range{}) {
+		to.Put(tx, key)
+	}
+	tx.Drop(path)
 }
 
 // A personReader reads persons in one transaction, each of them once.

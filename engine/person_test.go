@@ -214,7 +214,7 @@ func TestPersonOfLeads(t *testing.T) {
 func (w *world) unchanged(what string, who Caller, since kv.Mark) {
 	w.t.Helper()
 	w.forge(func(tx *kv.Tx) {
-		if tx.ChangedSince(since, who.env.store.people.Path) {
+		if who.env.store.people.ChangedSince(tx, since) {
 			w.t.Errorf("%s: a person was written", what)
 		}
 	})
@@ -279,8 +279,8 @@ func TestWhatDraftsRestOn(t *testing.T) {
 	}
 }
 
-// TestAddPeople makes the records of schema 1's people anew, exactly as they came to be by themselves.
-func TestAddPeople(t *testing.T) {
+// TestToSchema2 makes the records of schema 1's people anew, exactly as they came to be by themselves.
+func TestToSchema2(t *testing.T) {
 	w := newWorld(t, unlimited())
 	w.populate(w.id, Production, "x")
 	who, _ := w.populate(w.workspace("Other", "UTC"), Staging, "y")
@@ -293,7 +293,7 @@ func TestAddPeople(t *testing.T) {
 	w.save(who, LeadInput{Phone: ptr(phone())}) // a lead without messages
 	lead := w.send(who, to(phone())).Lead
 	w.forge(func(tx *kv.Tx) { // a message without a lead
-		who.env.putLead(tx, &lead, nil)
+		who.env.putLead(tx, lead, nil)
 		who.env.countLeads(tx, lead.List, -1)
 	})
 	before := w.contents()
@@ -301,6 +301,8 @@ func TestAddPeople(t *testing.T) {
 		for _, ten := range w.allTenants() {
 			for _, env := range ten.envs {
 				tx.Drop(env.store.people.Path)
+				move(tx, env.store.messageByLead.Path, kv.Index{Path: env.path().Join("messages.lead")})
+				move(tx, env.store.messageByAddr.Path, kv.Index{Path: env.path().Join("messages.address")})
 			}
 		}
 	})
@@ -308,7 +310,7 @@ func TestAddPeople(t *testing.T) {
 		t.Fatal("nothing was dropped")
 	}
 	w.forge(func(tx *kv.Tx) {
-		if err := addPeople(tx); err != nil {
+		if err := toSchema2(tx); err != nil {
 			t.Error(err)
 		}
 	})

@@ -178,19 +178,24 @@ var planSentences = map[string]string{
 }
 
 // accept stores the message with what it took, inside the transaction.
-func (env *environment) accept(tx *kv.Tx, who Caller, s *send, d *draft, h *hold) SendResult {
-	lead := env.settleLead(tx, d)
-	m := Message{
+func (env *environment) accept(tx *kv.Tx, who Caller, s *send, d *draft, h *hold) *SendResult {
+	r := &SendResult{Lead: env.settleLead(tx, d), NewLead: d.lead.ID.IsZero()}
+	m := &r.Message
+	*m = Message{
 		ID: newID[messageKind](tx, env), Text: s.Text, Attachments: s.Attachments, AttachmentNames: s.AttachmentNames,
-		Channel: s.channel, To: d.to, RecipientName: s.Name, Lead: lead.ID, Line: s.line, Pinned: !s.line.IsZero(),
+		Channel: s.channel, To: d.to, RecipientName: s.Name, Lead: r.Lead.ID, Line: s.line, Pinned: !s.line.IsZero(),
 		Window: s.Window, BatchID: s.BatchID, CorrelationID: s.CorrelationID, Owner: s.Owner, CRM: s.CRM,
 		MadeBy: who.madeBy(), Updated: tx.Now,
 	}
 	m.Created = createdAt(tx.Now, m.ID)
 	m.charge(tx, env, h)
-	env.place(&m, d.timing, h)
-	env.putMessage(tx, nil, &m)
-	return SendResult{Message: m, View: env.view(tx, m), Lead: lead, NewLead: d.old == nil}
+	env.place(m, d.timing, h)
+	env.storeMessage(tx, nil, m)
+	if d.newContact || h.line == nil || h.line.first { // else the people are known already
+		env.store.retrace(tx, nil, m)
+	}
+	env.addLine(tx, &r.MessageView)
+	return r
 }
 
 // createdAt is now, except when the clock went back: then it is the id's time, so that messages sort
@@ -202,19 +207,22 @@ func createdAt(now time.Time, id MessageID) time.Time {
 	return now
 }
 
-// settleLead stores the draft's lead: new, or with the alternates that the request brought.
-func (env *environment) settleLead(tx *kv.Tx, d *draft) Lead {
-	if d.old == nil {
-		d.lead.List = env.quickSends(tx).ID
-		lead := env.addLead(tx, d.lead)
-		env.countLeads(tx, lead.List, 1)
-		return lead
+// settleLead stores the draft's lead: new, or with the alternates that the request brought. The draft stays as it
+// is, since the transaction may run again.
+func (env *environment) settleLead(tx *kv.Tx, d *draft) *Lead {
+	lead := &d.lead
+	switch {
+	case lead.ID.IsZero():
+		made := d.lead
+		made.List = env.quickSends(tx).ID
+		made = env.addLead(tx, made)
+		env.countLeads(tx, made.List, 1)
+		lead = &made
+	case d.old != nil && (lead.AltPhones != d.old.AltPhones || lead.AltEmails != d.old.AltEmails):
+		lead.Updated = tx.Now
+		env.putLead(tx, d.old, lead)
 	}
-	if d.lead.AltPhones != d.old.AltPhones || d.lead.AltEmails != d.old.AltEmails {
-		d.lead.Updated = tx.Now
-		env.putLead(tx, d.old, &d.lead)
-	}
-	return d.lead
+	return lead
 }
 
 // charge writes what h holds into the stored totals and the message.

@@ -211,8 +211,8 @@ func errNoRecipient() error {
 // what it needs. It is made twice: to reserve what it needs, and inside the transaction, where it
 // must still need the same.
 type draft struct {
-	lead       Lead // with the alternates merged; without id if it is new
-	old        *Lead
+	lead       Lead  // with the alternates merged; without id if it is new
+	old        *Lead // as it was, if the request brings alternates
 	to         []string
 	lines      []candidate // to try, in turn
 	newContact bool
@@ -250,22 +250,22 @@ func (s *send) timing(now time.Time) timing {
 	return timing{immediate, now}
 }
 
-// draft resolves the request's lead, addresses and lines.
-func (env *environment) draft(tx *kv.Tx, s *send, turn uint64, when timing) (d draft, err error) {
+// draft resolves the request's lead, addresses and lines into d, which is empty.
+func (env *environment) draft(tx *kv.Tx, s *send, turn uint64, when timing, d *draft) error {
 	d.timing, d.set = when, env.lines.Load()
 	people := personReader{store: &env.store, tx: tx}
-	if err := env.resolveLead(&people, s, &d); err != nil {
-		return d, err
+	if err := env.resolveLead(&people, s, d); err != nil {
+		return err
 	}
 	if d.to = s.addresses(&d.lead); len(d.to) == 0 {
-		return d, errNoRecipient()
+		return errNoRecipient()
 	}
 	lines, err := env.linesFor(tx, s)
 	if err != nil {
-		return d, err
+		return err
 	}
 	d.newContact, d.lines = people.history(d.to, lines, turn)
-	return d, nil
+	return nil
 }
 
 // resolveLead finds the lead that the request names or reaches, or makes up a new one.
@@ -288,13 +288,15 @@ func (env *environment) resolveLead(people *personReader, s *send, d *draft) err
 		}
 		d.lead, found = env.store.leads.Get(tx, oldest.key())
 	}
-	if found {
-		old := d.lead
-		d.old = &old
-	} else {
+	if !found {
 		first, last, _ := strings.Cut(strings.TrimSpace(s.Name), " ")
 		d.lead = Lead{FirstName: first, LastName: strings.TrimSpace(last), Phone: s.Phone, Email: s.Email, Source: "api", Owner: s.Owner, CRM: s.CRM}
 	}
+	if s.AltPhones == [3]*string{} && s.AltEmails == [3]*string{} {
+		return nil
+	}
+	old := d.lead
+	d.old = &old
 	for i := range 3 {
 		if s.AltPhones[i] != nil {
 			d.lead.AltPhones[i] = s.alternate.AltPhones[i]
@@ -379,9 +381,8 @@ func (env *environment) linesFor(tx *kv.Tx, s *send) ([]*lineState, error) {
 
 // SendResult is what became of a request to send.
 type SendResult struct {
-	Message Message
-	View    MessageView // Message with what its line adds to it
-	Lead    Lead
+	MessageView
+	Lead    *Lead
 	NewLead bool
 	Limits  []LimitState
 	Replay  *Answer
@@ -445,12 +446,12 @@ func (e *Engine) trySend(who Caller, once *Once, s *send, turn uint64) (SendResu
 		replay *Answer
 		mark   kv.Mark
 	}
-	look := func(tx *kv.Tx) (v seen, err error) {
-		v.mark = tx.Mark()
-		if v.replay, err = who.env.replay(tx, once); v.replay != nil || err != nil {
-			return v, err
+	look := func(tx *kv.Tx) (*seen, error) {
+		replay, err := who.env.replay(tx, once)
+		v := &seen{replay: replay, mark: tx.Mark()}
+		if v.replay == nil && err == nil {
+			err = who.env.draft(tx, s, turn, when, &v.draft)
 		}
-		v.draft, err = who.env.draft(tx, s, turn, when)
 		return v, err
 	}
 	before, err := kv.View(e.db, look)
@@ -469,34 +470,37 @@ func (e *Engine) trySend(who Caller, once *Once, s *send, turn uint64) (SendResu
 		case lookErr != nil:
 		case after.replay != nil:
 			return SendResult{}, errAgain
-		case !after.draft.needsSame(&before.draft, nil):
+		case !after.needsSame(&before.draft, nil):
 			return SendResult{}, errAgain
 		}
 		return SendResult{}, err
 	}
-	store := func(tx *kv.Tx) (SendResult, error) {
+	store := func(tx *kv.Tx) (*SendResult, error) {
 		if replay, err := who.env.replay(tx, once); replay != nil || err != nil {
-			return SendResult{Replay: replay}, err
+			return &SendResult{Replay: replay}, err
 		}
-		now := before.draft
+		now := &before.draft
 		if who.env.changed(tx, before.mark, now.set) {
-			var err error
-			if now, err = who.env.draft(tx, s, turn, when); err != nil {
-				return SendResult{}, err
+			now = new(draft)
+			if err := who.env.draft(tx, s, turn, when, now); err != nil {
+				return nil, err
 			}
 			if !now.needsSame(&before.draft, held.line) {
-				return SendResult{}, errAgain
+				return nil, errAgain
 			}
 		}
-		result := who.env.accept(tx, who, s, &now, held)
+		result := who.env.accept(tx, who, s, now, held)
 		return result, who.env.remember(tx, once, result)
 	}
-	result, err := spend([]*hold{held}, func() (SendResult, error) { return writing(who.env, store) },
-		func(r SendResult, _ int) bool { return r.Replay == nil })
-	if err == nil && result.Replay == nil {
+	result, err := spend([]*hold{held}, func() (*SendResult, error) { return writing(who.env, store) },
+		func(r *SendResult, _ int) bool { return r.Replay == nil })
+	if err != nil {
+		return SendResult{}, err
+	}
+	if result.Replay == nil {
 		e.work.wakeFor(who.env, &result.Message)
 	}
-	return result, err
+	return *result, nil
 }
 
 // changed tells whether anything that a draft rests on may have changed since a look at the store: its
@@ -506,7 +510,7 @@ func (e *Engine) trySend(who Caller, once *Once, s *send, turn uint64) (SendResu
 // anyway.
 func (env *environment) changed(tx *kv.Tx, since kv.Mark, set *lineSet) bool {
 	s := &env.store
-	return env.lines.Load() != set || tx.ChangedSince(since, s.people.Path, s.leads.Path, s.lines.Path)
+	return env.lines.Load() != set || s.people.ChangedSince(tx, since) || s.leads.ChangedSince(tx, since) || s.lines.ChangedSince(tx, since)
 }
 
 // needsSame tells whether d still needs what was reserved for the earlier draft.

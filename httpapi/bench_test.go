@@ -92,7 +92,7 @@ func BenchmarkRequest(b *testing.B) {
 			return reply{}, engine.Errorf(engine.Invalid, "nobody")
 		}
 		setLimits(c.ctx, sent.Limits)
-		return newSendReply(c.who, sent.View), nil
+		return newSendReply(c.who, &sent.MessageView), nil
 	})
 	for _, r := range []struct {
 		name, method, path, body string
@@ -163,7 +163,7 @@ func onFiber(b *testing.B, w *world, key string, fn func(*fiber.Ctx)) {
 func BenchmarkEncodeSend(b *testing.B) {
 	w, key, sent, who := benchWorld(b, 1)
 	onFiber(b, w, key, func(ctx *fiber.Ctx) {
-		r := newSendReply(who, sent.View)
+		r := newSendReply(who, &sent.MessageView)
 		if err := (&call{ctx: ctx}).write(r); err != nil {
 			b.Fatal(err)
 		}

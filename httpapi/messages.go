@@ -193,7 +193,7 @@ func (s *Server) sendMessage(c *call, req sendRequest) (reply, error) {
 	if req.CorrelationID != "" && c.ctx.Get(headerCorrelationID) == "" {
 		setID(c.ctx, wireCorrelationID, req.CorrelationID, "app_")
 	}
-	once, err := c.once(func(result any) reply { return newSendReply(c.who, result.(engine.SendResult).View) })
+	once, err := c.once(func(result any) reply { return newSendReply(c.who, &result.(*engine.SendResult).MessageView) })
 	if err != nil {
 		return reply{}, err
 	}
@@ -217,11 +217,11 @@ func (s *Server) sendMessage(c *call, req sendRequest) (reply, error) {
 		return reply{stored: result.Replay}, nil
 	}
 	log(s.log.Debug()).Stringer("message", result.Message.ID).Str("status", string(result.Message.Status)).Msg("message.api.create_message_returned")
-	return newSendReply(c.who, result.View), nil
+	return newSendReply(c.who, &result.MessageView), nil
 }
 
-func newSendReply(who engine.Caller, m engine.MessageView) reply {
-	answer := &sendResponse{Success: true, Status: "pending", Message: newMessageObject(who.Workspace(), &m), Reason: m.Reason}
+func newSendReply(who engine.Caller, m *engine.MessageView) reply {
+	answer := &sendResponse{Success: true, Status: "pending", Message: newMessageObject(who.Workspace(), m), Reason: m.Reason}
 	answer.LeadID, answer.crmAnswer = answer.Message.LeadID, answer.Message.crmAnswer
 	if m.Status == engine.Scheduled {
 		answer.Status, answer.ScheduledDate = "scheduled", date(m.Scheduled)

@@ -125,7 +125,7 @@ func (x Index) Has(tx *Tx, key []byte) bool { return tx.get(tx.home(x.home, x.Pa
 func (x Index) Scan(tx *Tx, r Range) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		for key, value := range tx.scan(tx.home(x.home, x.Path), r) {
-			if !tx.sound(x.Path, key, value) || !yield(key) {
+			if _, _, ok := tx.unseal(x.Path, key, value); !ok || !yield(key) {
 				return
 			}
 		}
@@ -141,7 +141,7 @@ func (x Index) First(tx *Tx, r Range) []byte {
 	if len(pairs) == 0 {
 		return nil
 	}
-	if !tx.sound(x.Path, pairs[0].key, pairs[0].value) {
+	if _, _, ok := tx.unseal(x.Path, pairs[0].key, pairs[0].value); !ok {
 		return nil
 	}
 	return pairs[0].key

@@ -37,12 +37,6 @@ type Mark uint64
 // transactions that are committed together with it.
 func (tx *Tx) Mark() Mark { return Mark(min(tx.under.at, tx.db.visible.Load())) }
 
-// ChangedSince tells whether any of the buckets may have been changed since the state called m: then what
-// was read there must be read again. In doubt it says so.
-func (tx *Tx) ChangedSince(m Mark, paths ...Path) bool {
-	return slices.ContainsFunc(paths, func(path Path) bool { return tx.changedSince(m, tx.home(nil, path)) })
-}
-
 // changedSince tells whether the bucket may have been changed since the state called m.
 func (tx *Tx) changedSince(m Mark, h *home) bool {
 	return h.changed.Load() > uint64(m) || tx.db.dropped.Load() > uint64(m) || tx.own.holdsRecords(h) || len(tx.own.dropped) > 0
@@ -72,23 +66,18 @@ func (tx *Tx) get(h *home, key []byte) []byte {
 	return tx.under.get(h, key)
 }
 
-// unseal returns the version and data of a value that get or scan found.
+// unseal returns the version and data of a value that get or scan found. A packed key has none, and lies in a
+// block that was looked at already.
 func (tx *Tx) unseal(path Path, key, value []byte) (version byte, data []byte, ok bool) {
+	if path.packed() {
+		return 0, nil, true
+	}
 	defer tx.guard(path)
 	version, data, err := unseal(path, key, value)
 	if err != nil {
 		tx.fail(err)
 	}
 	return version, data, err == nil
-}
-
-// sound tells whether an index's key is whole. A packed one lies in a block that was looked at already.
-func (tx *Tx) sound(path Path, key, value []byte) bool {
-	if path.packed() {
-		return true
-	}
-	_, _, ok := tx.unseal(path, key, value)
-	return ok
 }
 
 // put stores at key the value that is sealed around data.

@@ -241,7 +241,7 @@ func TestChangedSince(t *testing.T) {
 	})
 	mark := func() Mark { return look(t, db, func(tx *Tx) Mark { return tx.Mark() }) }
 	changed := func(m Mark, path Path) (yes bool) {
-		do(t, db, func(tx *Tx) { yes = tx.ChangedSince(m, path) })
+		do(t, db, func(tx *Tx) { yes = bucketAt(path).ChangedSince(tx, m) })
 		return yes
 	}
 	for name, tt := range map[string]struct {
@@ -274,11 +274,11 @@ func TestChangedSince(t *testing.T) {
 	got := runGroup(db,
 		func(tx *Tx) error { notes.Put(tx, []byte("k"), note{Text: "earlier"}); return nil },
 		func(tx *Tx) error {
-			if !tx.ChangedSince(m, "notes") || tx.ChangedSince(m, "other/x") {
-				t.Errorf("of the member before: ChangedSince = %v, %v, want true, false", tx.ChangedSince(m, "notes"), tx.ChangedSince(m, "other/x"))
+			if !bucketAt("notes").ChangedSince(tx, m) || bucketAt("other/x").ChangedSince(tx, m) {
+				t.Errorf("of the member before: ChangedSince = %v, %v, want true, false", bucketAt("notes").ChangedSince(tx, m), bucketAt("other/x").ChangedSince(tx, m))
 			}
 			bucketAt("other/x").Put(tx, []byte("l"), note{})
-			if !tx.ChangedSince(m, "other/x") {
+			if !bucketAt("other/x").ChangedSince(tx, m) {
 				t.Errorf("its own change was not told")
 			}
 			return nil
