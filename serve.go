@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -125,9 +126,13 @@ func start(f serveFlags, log zerolog.Logger) (*server, error) {
 	return s, nil
 }
 
-// tuneMemory trades memory for fewer collections, up to what the server may use: the overlay, and working
-// memory beside it. GOGC and GOMEMLIMIT say otherwise.
-func tuneMemory(overlay size) {
+// processors is how many the runtime would use by itself.
+var processors = runtime.GOMAXPROCS(0)
+
+// tune fits the runtime to a server that writes to its disk all the time. It trades memory for fewer collections, up
+// to what the server may use: the overlay, and working memory beside it. And it uses one processor more than there
+// are, since the log's sync holds one that does nothing meanwhile. GOGC, GOMEMLIMIT and GOMAXPROCS say otherwise.
+func tune(overlay size) {
 	const working = 128 << 20
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
@@ -135,12 +140,15 @@ func tuneMemory(overlay size) {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(int64(overlay) + working)
 	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(processors + 1)
+	}
 }
 
 // start opens everything; nothing is served yet.
 func (s *server) start() (err error) {
 	f, log := s.flags, s.log
-	tuneMemory(f.Overlay)
+	tune(f.Overlay)
 	s.eng, err = engine.Open(engine.Options{
 		Dir: f.Data, KeysDir: f.Keys, MaxSize: int64(f.MaxSize), Reserve: int64(f.Reserve), Overlay: int64(f.Overlay), StagingTransports: f.StagingTransports,
 		AllowFetch: f.AllowFetch, AllowNetworkFS: f.AllowNetworkFs, Log: log,
