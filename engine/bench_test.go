@@ -93,14 +93,14 @@ func BenchmarkMessageRecord(b *testing.B) {
 	w.line(Production, 0, 0)
 	m := w.send(w.in(Production), SendRequest{Text: typicalText, Type: "sms", Phone: phone()}).Message
 	for name, codec := range map[string]kv.Codec[Message]{"wire": messageCodec, "JSON": kv.JSON[Message](recordJSON)} {
-		data, err := codec.Encode(m)
+		data, err := codec.Encode(nil, m)
 		if err != nil {
 			b.Fatal(err)
 		}
 		b.Run(name+" encode", func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				_, _ = codec.Encode(m)
+				_, _ = codec.Encode(nil, m)
 			}
 			b.ReportMetric(float64(len(data)), "bytes")
 		})

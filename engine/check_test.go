@@ -92,7 +92,7 @@ func (w *world) remember() (undo func()) {
 	}
 	raw := func(path kv.Path, version byte) kv.Bucket[sealed] {
 		return kv.Bucket[sealed]{Path: path, Codec: kv.Codec[sealed]{Version: version,
-			Encode: func(s sealed) ([]byte, error) { return []byte(s.data), nil },
+			Encode: func(to []byte, s sealed) ([]byte, error) { return append(to, s.data...), nil },
 			Decode: func(version byte, data []byte) (sealed, error) { return sealed{version, string(data)}, nil }}}
 	}
 	var all []record

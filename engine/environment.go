@@ -140,6 +140,6 @@ func (s store) in(db *kv.DB) store {
 // textCodec stores text as it is.
 var textCodec = kv.Codec[string]{
 	Version: 1,
-	Encode:  func(s string) ([]byte, error) { return []byte(s), nil },
+	Encode:  func(to []byte, s string) ([]byte, error) { return append(to, s...), nil },
 	Decode:  func(_ byte, data []byte) (string, error) { return string(data), nil },
 }

@@ -26,8 +26,7 @@ const (
 	// 60 to 64: CRM
 )
 
-func encodeLead(l Lead) ([]byte, error) {
-	w := newRecord()
+func encodeLead(w *recordWriter, l Lead) {
 	w.id(leadID, l.ID.ID)
 	w.text(leadFirstName, l.FirstName)
 	w.text(leadLastName, l.LastName)
@@ -48,7 +47,6 @@ func encodeLead(l Lead) ([]byte, error) {
 		w.text(leadAltEmail+protowire.Number(i), l.AltEmails[i])
 	}
 	w.crm(&l.CRM)
-	return w.done()
 }
 
 func decodeLead(r recordReader) (l Lead, err error) {
@@ -107,15 +105,13 @@ const (
 	listUpdated     protowire.Number = 6
 )
 
-func encodeList(l List) ([]byte, error) {
-	w := newRecord()
+func encodeList(w *recordWriter, l List) {
 	w.id(listID, l.ID.ID)
 	w.text(listName, l.Name)
 	w.text(listDescription, l.Description)
 	w.number(listLeads, l.Leads)
 	w.time(listCreated, l.Created)
 	w.time(listUpdated, l.Updated)
-	return w.done()
 }
 
 func decodeList(r recordReader) (l List, err error) {
@@ -140,10 +136,8 @@ func decodeList(r recordReader) (l List, err error) {
 
 // listIDCodec stores the id of a list.
 var listIDCodec = wireCodec(
-	func(id ListID) ([]byte, error) {
-		w := newRecord()
+	func(w *recordWriter, id ListID) {
 		w.id(listID, id.ID)
-		return w.done()
 	},
 	func(r recordReader) (id ListID, err error) {
 		for r.next() {

@@ -32,8 +32,7 @@ const (
 	lineUpdated       protowire.Number = 23
 )
 
-func encodeLine(l Line) ([]byte, error) {
-	w := newRecord()
+func encodeLine(w *recordWriter, l Line) {
 	w.id(lineID, l.ID.ID)
 	writeCode(w, lineChannel, channelCodes, l.Channel)
 	w.text(lineFirstName, l.FirstName)
@@ -57,7 +56,6 @@ func encodeLine(l Line) ([]byte, error) {
 	w.text(lineMadeBy, l.MadeBy)
 	w.time(lineCreated, l.Created)
 	w.time(lineUpdated, l.Updated)
-	return w.done()
 }
 
 func decodeLine(r recordReader) (l Line, err error) {

@@ -50,8 +50,7 @@ const (
 	// 60 to 64: CRM
 )
 
-func encodeMessage(m Message) ([]byte, error) {
-	w := newRecord()
+func encodeMessage(w *recordWriter, m Message) {
 	w.id(messageID, m.ID.ID)
 	w.text(messageText, m.Text)
 	writeCode(w, messageChannel, channelCodes, m.Channel)
@@ -93,7 +92,6 @@ func encodeMessage(m Message) ([]byte, error) {
 	w.text(messageError, m.Error)
 	w.texts(messageChecked, m.Checked)
 	w.crm(&m.CRM)
-	return w.done()
 }
 
 func decodeMessage(r recordReader) (m Message, err error) {

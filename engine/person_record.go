@@ -11,14 +11,12 @@ const (
 	personLine    protowire.Number = 3 // one field for each
 )
 
-func encodePerson(p person) ([]byte, error) {
-	w := newRecord()
+func encodePerson(w *recordWriter, p person) {
 	w.id(personLead, p.Lead.ID)
 	w.flag(personCharged, p.Charged)
 	for _, line := range p.Lines {
 		w.id(personLine, line.ID)
 	}
-	return w.done()
 }
 
 func decodePerson(r recordReader) (p person, err error) {

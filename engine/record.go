@@ -31,11 +31,18 @@ const (
 
 // wireCodec is the codec of records that encode and decode bring into the wire format and back. Their
 // JSON is still read.
-func wireCodec[T any](encode func(v T) ([]byte, error), decode func(r recordReader) (T, error)) kv.Codec[T] {
+func wireCodec[T any](encode func(w *recordWriter, v T), decode func(r recordReader) (T, error)) kv.Codec[T] {
 	old := kv.JSON[T](recordJSON)
 	return kv.Codec[T]{
 		Version: recordWire,
-		Encode:  encode,
+		Encode: func(to []byte, v T) ([]byte, error) {
+			w := recordWriters.Get().(*recordWriter)
+			defer recordWriters.Put(w)
+			w.data, w.err = to, nil
+			encode(w, v)
+			to, w.data = w.data, nil
+			return to, w.err
+		},
 		Decode: func(version byte, data []byte) (v T, err error) {
 			switch version {
 			case recordJSON:
@@ -48,27 +55,13 @@ func wireCodec[T any](encode func(v T) ([]byte, error), decode func(r recordRead
 	}
 }
 
-// A recordWriter puts a record together. It is kept for the next one, so that only the record itself is
-// allocated.
+// A recordWriter puts a record together.
 type recordWriter struct {
 	data []byte
 	err  error
 }
 
 var recordWriters = sync.Pool{New: func() any { return new(recordWriter) }}
-
-// newRecord begins a record. Its end is done.
-func newRecord() *recordWriter {
-	w := recordWriters.Get().(*recordWriter)
-	w.data, w.err = w.data[:0], nil
-	return w
-}
-
-// done returns the record. w must not be used after it.
-func (w *recordWriter) done() ([]byte, error) {
-	defer recordWriters.Put(w)
-	return bytes.Clone(w.data), w.err
-}
 
 func (w *recordWriter) number(field protowire.Number, n int64) {
 	if n != 0 {

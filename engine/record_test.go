@@ -106,7 +106,7 @@ func unempty[T any](v T) T {
 // back from its JSON alike; and that fields of a later version are skipped.
 func roundTrip[T any](t *testing.T, codec kv.Codec[T]) {
 	same := func(r *rapid.T, what string, want T) {
-		data, err := codec.Encode(want)
+		data, err := codec.Encode(nil, want)
 		if err != nil {
 			r.Fatalf("%s: encoding: %v", what, err)
 		}
@@ -120,7 +120,7 @@ func roundTrip[T any](t *testing.T, codec kv.Codec[T]) {
 				r.Fatalf("%s: got %+v, %v; want %+v", what, got, err, want)
 			}
 		}
-		data, err = kv.JSON[T](1).Encode(want)
+		data, err = kv.JSON[T](1).Encode(nil, want)
 		if err != nil {
 			r.Fatalf("%s: %v", what, err)
 		}
@@ -165,7 +165,7 @@ func TestWorkspaceState(t *testing.T) {
 	for _, reason := range []ReadOnlyReason{"", ReadOnlyPastDue} {
 		w := Workspace{ID: "org_1", Name: "n", ReadOnly: reason, ReadOnlySince: noon, Tags: map[Environment]string{Staging: "010203"}, Created: noon}
 		for _, codec := range []kv.Codec[Workspace]{workspaceCodec, kv.JSON[Workspace](recordJSON)} {
-			data, err := codec.Encode(w)
+			data, err := codec.Encode(nil, w)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -179,7 +179,7 @@ func TestWorkspaceState(t *testing.T) {
 
 // TestRecordRefusals: what can't be stored, or read, is an error and not something else.
 func TestRecordRefusals(t *testing.T) {
-	if _, err := messageCodec.Encode(Message{Status: "lost"}); err == nil || !strings.Contains(err.Error(), "lost") {
+	if _, err := messageCodec.Encode(nil, Message{Status: "lost"}); err == nil || !strings.Contains(err.Error(), "lost") {
 		t.Errorf("a status without a code: %v", err)
 	}
 	tag := func(field protowire.Number, kind protowire.Type, value ...byte) []byte {
@@ -211,7 +211,7 @@ func FuzzMessageRecord(f *testing.F) {
 		{ID: id, Text: typicalText, Channel: SMS, Status: Pending, To: []string{"+12025550123", ""}, Place: inReady, Due: noon, Created: noon.Add(1)},
 		{ID: id, Status: Cancelled, Window: Window{Timezone: "UTC", Days: []int{0, 6}}, CRM: CRM{HSPortalID: "x"}, Plan: PlanUnit{Day: 20261123, Released: true}},
 	} {
-		data, err := encodeMessage(m)
+		data, err := messageCodec.Encode(nil, m)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -223,7 +223,7 @@ func FuzzMessageRecord(f *testing.F) {
 		if err != nil {
 			return
 		}
-		first, err := messageCodec.Encode(m)
+		first, err := messageCodec.Encode(nil, m)
 		if err != nil {
 			t.Fatalf("%+v was read and can't be written: %v", m, err)
 		}
@@ -231,7 +231,7 @@ func FuzzMessageRecord(f *testing.F) {
 		if err != nil || !reflect.DeepEqual(again, m) {
 			t.Fatalf("read as %+v, then as %+v, %v", m, again, err)
 		}
-		if second, err := messageCodec.Encode(again); err != nil || !bytes.Equal(first, second) {
+		if second, err := messageCodec.Encode(nil, again); err != nil || !bytes.Equal(first, second) {
 			t.Fatalf("written as %x, then as %x, %v", first, second, err)
 		}
 	})

@@ -16,13 +16,11 @@ const (
 	planUsageContacts protowire.Number = 4
 )
 
-func encodePlanUsage(u PlanUsage) ([]byte, error) {
-	w := newRecord()
+func encodePlanUsage(w *recordWriter, u PlanUsage) {
 	w.number(planUsageDay, int64(u.Day))
 	w.number(planUsageMessages, u.Messages)
 	w.number(planUsageMonth, u.Month)
 	w.number(planUsageContacts, u.Contacts)
-	return w.done()
 }
 
 func decodePlanUsage(r recordReader) (u PlanUsage, err error) {
@@ -53,15 +51,13 @@ const (
 	lineUsageFailures      protowire.Number = 6
 )
 
-func encodeLineUsage(u LineUsage) ([]byte, error) {
-	w := newRecord()
+func encodeLineUsage(w *recordWriter, u LineUsage) {
 	w.number(lineUsageDay, int64(u.Day))
 	w.number(lineUsageMessages, u.Messages)
 	w.number(lineUsageConversations, u.Conversations)
 	w.time(lineUsageLastSend, u.LastSend)
 	w.time(lineUsageLastFirst, u.LastFirst)
 	w.number(lineUsageFailures, u.Failures)
-	return w.done()
 }
 
 func decodeLineUsage(r recordReader) (u LineUsage, err error) {
@@ -92,11 +88,9 @@ const (
 	lineHourFailed protowire.Number = 2
 )
 
-func encodeLineHour(h lineHour) ([]byte, error) {
-	w := newRecord()
+func encodeLineHour(w *recordWriter, h lineHour) {
 	w.number(lineHourSent, h.Sent)
 	w.number(lineHourFailed, h.Failed)
-	return w.done()
 }
 
 func decodeLineHour(r recordReader) (h lineHour, err error) {
@@ -115,10 +109,8 @@ func decodeLineHour(r recordReader) (h lineHour, err error) {
 const countField protowire.Number = 1
 
 var countCodec = wireCodec(
-	func(n int64) ([]byte, error) {
-		w := newRecord()
+	func(w *recordWriter, n int64) {
 		w.number(countField, n)
-		return w.done()
 	},
 	func(r recordReader) (n int64, err error) {
 		for r.next() {
@@ -140,13 +132,11 @@ const (
 	answerAt          protowire.Number = 4
 )
 
-func encodeAnswer(a storedAnswer) ([]byte, error) {
-	w := newRecord()
+func encodeAnswer(w *recordWriter, a storedAnswer) {
 	w.number(answerStatus, int64(a.Status))
 	w.bytes(answerBody, a.Body)
 	w.bytes(answerFingerprint, a.Fingerprint)
 	w.time(answerAt, a.At)
-	return w.done()
 }
 
 func decodeAnswer(r recordReader) (a storedAnswer, err error) {

@@ -42,8 +42,7 @@ const (
 	workspaceTag           protowire.Number = 10 // and one more for each further environment, in their order
 )
 
-func encodeWorkspace(v Workspace) ([]byte, error) {
-	w := newRecord()
+func encodeWorkspace(w *recordWriter, v Workspace) {
 	w.text(workspaceID, string(v.ID))
 	w.text(workspaceName, v.Name)
 	w.text(workspacePlan, v.Plan)
@@ -61,7 +60,6 @@ func encodeWorkspace(v Workspace) ([]byte, error) {
 	for i, env := range Environments {
 		w.text(workspaceTag+protowire.Number(i), v.Tags[env])
 	}
-	return w.done()
 }
 
 func decodeWorkspace(r recordReader) (v Workspace, err error) {

@@ -285,7 +285,7 @@ func putMark(s *boltStore, key []byte, m mark) error {
 	if err != nil {
 		return err
 	}
-	data, err := marks.Codec.Encode(m)
+	data, err := marks.Codec.Encode(nil, m)
 	if err != nil {
 		return err
 	}

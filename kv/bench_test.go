@@ -18,7 +18,7 @@ type row struct {
 
 var rawCodec = Codec[[]byte]{
 	Version: 1,
-	Encode:  func(v []byte) ([]byte, error) { return v, nil },
+	Encode:  func(to, v []byte) ([]byte, error) { return append(to, v...), nil },
 	Decode:  func(_ byte, data []byte) ([]byte, error) { return append([]byte(nil), data...), nil },
 }
 

@@ -54,8 +54,9 @@ func (b Bucket[T]) Has(tx *Tx, key []byte) bool { return tx.get(tx.home(b.home, 
 
 // Put stores v at key, in place of what was there.
 func (b Bucket[T]) Put(tx *Tx, key []byte, v T) {
-	data, err := b.Codec.Encode(v)
-	if err != nil {
+	tx.mustWrite()
+	data, err := b.Codec.Encode(tx.encoded[:0], v)
+	if tx.encoded = data; err != nil {
 		tx.fail(fmt.Errorf("encoding a record of bucket %q: %w", b.Path, err))
 		return
 	}

@@ -36,7 +36,7 @@ func TestBucketKeepsRecords(t *testing.T) {
 func TestRecordsThatCannotBeStoredFailTheTransaction(t *testing.T) {
 	t.Parallel()
 	db := newTest(t)
-	noCodec := Bucket[note]{Path: "notes", Codec: Codec[note]{Encode: func(note) ([]byte, error) { return nil, errors.New("no words") }}}
+	noCodec := Bucket[note]{Path: "notes", Codec: Codec[note]{Encode: func([]byte, note) ([]byte, error) { return nil, errors.New("no words") }}}
 	for name, fn := range map[string]func(tx *Tx){
 		"an empty key":            func(tx *Tx) { notes.Put(tx, nil, note{}) },
 		"a key of 1025 bytes":     func(tx *Tx) { notes.Put(tx, []byte(long(1025)), note{}) },

@@ -11,8 +11,8 @@ import (
 // A Codec writes records of type T and reads what this and earlier versions of the program wrote.
 // What Decode returns must not refer to data.
 type Codec[T any] struct {
-	Version byte // of what Encode writes
-	Encode  func(v T) ([]byte, error)
+	Version byte                                 // of what Encode writes
+	Encode  func(to []byte, v T) ([]byte, error) // appends
 	Decode  func(version byte, data []byte) (T, error)
 }
 
@@ -20,7 +20,10 @@ type Codec[T any] struct {
 func JSON[T any](version byte) Codec[T] {
 	return Codec[T]{
 		Version: version,
-		Encode:  func(v T) ([]byte, error) { return json.Marshal(v) },
+		Encode: func(to []byte, v T) ([]byte, error) {
+			data, err := json.Marshal(v)
+			return append(to, data...), err
+		},
 		Decode: func(got byte, data []byte) (v T, err error) {
 			if got != version {
 				return v, fmt.Errorf("record version %d is not known", got)

@@ -51,7 +51,7 @@ func TestRecordThatIsNoJSON(t *testing.T) {
 	db := newTest(t)
 	words := Bucket[string]{Path: "notes", Codec: Codec[string]{
 		Version: 1,
-		Encode:  func(v string) ([]byte, error) { return []byte(v), nil },
+		Encode:  func(to []byte, v string) ([]byte, error) { return append(to, v...), nil },
 	}}
 	do(t, db, func(tx *Tx) { words.Put(tx, []byte("k"), "no json") })
 	_, err := View(db, func(tx *Tx) (note, error) { v, _ := notes.Get(tx, []byte("k")); return v, nil })

@@ -46,7 +46,7 @@ func initialise(path string, opt Options) error {
 		if err != nil {
 			return err
 		}
-		data, err := headers.Codec.Encode(header{program, opt.Schema, opt.Now().UTC()})
+		data, err := headers.Codec.Encode(nil, header{program, opt.Schema, opt.Now().UTC()})
 		if err != nil {
 			return err
 		}

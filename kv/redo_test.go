@@ -286,7 +286,7 @@ func TestStoredValueIsNoRecord(t *testing.T) {
 	record := bytes.Clone(s.data[last:s.good])
 	m, db := bootTest(t, im, logOptions())
 	raw := Bucket[[]byte]{Path: "raw", Codec: Codec[[]byte]{1,
-		func(b []byte) ([]byte, error) { return b, nil },
+		func(to, b []byte) ([]byte, error) { return append(to, b...), nil },
 		func(_ byte, b []byte) ([]byte, error) { return bytes.Clone(b), nil },
 	}}
 	end := s.end()

@@ -9,7 +9,7 @@ import (
 
 // A table holds the newest changes in memory, until they lie in the file: for each bucket a skip list,
 // ordered by key. One goroutine adds to it while any number read it. Nothing in it is changed in place:
-// a key's newer value comes before its older ones, so a reader finds the newest of its own time.
+// a key leads to its newest value, and that to the one before it, so a reader finds the newest of its own time.
 //
 // Nodes lie in large pieces of memory without pointers, which cost the garbage collector nothing.
 type table struct {
@@ -44,18 +44,24 @@ type list struct {
 	last   [maxHeight]uint32 // the last node on each level; the writer's
 }
 
-// A node is some words: its sizes, its transaction, the next node on each of its levels, and then, as
-// bytes, its key and value.
+// A node is some words: its sizes, its newest value, the next node on each of its levels, and then, as bytes,
+// its key. A value is some words, too, the first one of a key just behind its node.
 const (
-	nodeSizes = iota // the key's length, and in the upper half the number of levels
-	nodeValue        // the value's length + 1; 0 for a tombstone
-	nodeSeq
+	nodeSizes  = iota // the key's length, and in the upper half the number of levels
+	nodeNewest        // reference to the newest value
 	nodeNext
 )
 
 const (
+	valueSeq   = iota // the transaction
+	valueSize         // its length + 1; 0 for a tombstone
+	valueOlder        // reference to the value before it, 0 if there is none
+	valueData
+)
+
+const (
 	maxHeight = 12 // enough for 4^12 entries
-	nodeBits  = 16 // of a reference: the word in its piece; the rest says which piece. 0 is no node
+	nodeBits  = 16 // of a reference: the word in its piece; the rest says which piece. 0 is none
 	minPiece  = 1 << 10
 	maxPiece  = 1 << nodeBits // words, but for a piece that holds one large node
 )
@@ -134,20 +140,37 @@ func (t *table) droppedAt(path Path, at uint32) (seq uint32) {
 
 // put adds what transaction seq made of key: value, or nil for a tombstone. Both are copied.
 func (t *table) put(l *list, seq uint32, key, value []byte) {
-	height := t.pickHeight()
-	ref, node := t.newNode(nodeNext + height + (len(key)+len(value)+3)/4)
-	node[nodeSizes] = uint32(len(key)) | uint32(height)<<16
-	node[nodeSeq] = seq
-	data := nodeData(node, len(key)+len(value))
-	copy(data[copy(data, key):], value)
-	if value != nil {
-		node[nodeValue] = uint32(len(value)) + 1
-	}
 	before := l.last // most buckets grow at their end; 0 is the head
-	if before[0] != 0 && !t.precedes(before[0], key, seq) {
-		clear(before[:])
-		t.find(l, key, seq, &before)
+	ref := before[0]
+	if ref != 0 {
+		switch order := bytes.Compare(nodeKey(t.at(ref)), key); {
+		case order < 0:
+			ref = 0
+		case order > 0:
+			clear(before[:])
+			ref = t.find(l, key, &before)
+		}
 	}
+	if ref != 0 && bytes.Equal(nodeKey(t.at(ref)), key) {
+		newest := &t.at(ref)[nodeNewest]
+		at, words := t.allocate(valueWords(value))
+		putValue(words, seq, value, *newest)
+		l.newest.Store(seq)
+		atomic.StoreUint32(newest, at) // from here on readers meet it
+		return
+	}
+	t.link(l, seq, key, value, &before)
+}
+
+// link adds a node for a key that the list does not have, behind the last one before it on each level.
+func (t *table) link(l *list, seq uint32, key, value []byte, before *[maxHeight]uint32) {
+	height := t.pickHeight()
+	size := nodeNext + height + (len(key)+3)/4
+	ref, node := t.allocate(size + valueWords(value))
+	node[nodeSizes] = uint32(len(key)) | uint32(height)<<16
+	node[nodeNewest] = ref + uint32(size)
+	copy(nodeKey(node), key)
+	putValue(node[size:], seq, value, 0)
 	l.newest.Store(seq)
 	if int32(height) > l.height.Load() {
 		l.height.Store(int32(height))
@@ -159,6 +182,16 @@ func (t *table) put(l *list, seq uint32, key, value []byte) {
 			l.last[level] = ref
 		}
 		atomic.StoreUint32(next, ref) // from here on readers meet it
+	}
+}
+
+func valueWords(value []byte) int { return valueData + (len(value)+3)/4 }
+
+func putValue(words []uint32, seq uint32, value []byte, older uint32) {
+	words[valueSeq], words[valueOlder] = seq, older
+	if value != nil {
+		words[valueSize] = uint32(len(value)) + 1
+		copy(bytesOf(words[valueData:], len(value)), value)
 	}
 }
 
@@ -201,7 +234,8 @@ func (t *table) pickHeight() int {
 	return 1 + min(maxHeight-1, bits.TrailingZeros32(t.random|1<<31)/2)
 }
 
-func (t *table) newNode(words int) (ref uint32, node []uint32) {
+// allocate returns room for so many words, in a row, and the reference to it.
+func (t *table) allocate(words int) (ref uint32, room []uint32) {
 	pieces := *t.pieces.Load()
 	last := pieces[len(pieces)-1]
 	if t.used+words > len(last) {
@@ -211,24 +245,28 @@ func (t *table) newNode(words int) (ref uint32, node []uint32) {
 		t.used = 0
 	}
 	ref = uint32(len(pieces)-1)<<nodeBits | uint32(t.used)
-	node = last[t.used : t.used+words]
+	room = last[t.used : t.used+words]
 	t.used += words
 	t.size.Add(int64(4 * words))
-	return ref, node
+	return ref, room
 }
 
 func (t *table) at(ref uint32) []uint32 {
 	return (*t.pieces.Load())[ref>>nodeBits][ref&(1<<nodeBits-1):]
 }
 
-// nodeData is where a node's key and value lie, n bytes in all.
-func nodeData(node []uint32, n int) []byte {
-	words := node[nodeNext+node[nodeSizes]>>16:]
+// bytesOf are the first n bytes of some words.
+func bytesOf(words []uint32, n int) []byte {
 	if n == 0 {
-		return nil
+		return []byte{}
 	}
 	_ = words[(n-1)/4]
 	return unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), n)
+}
+
+func nodeKey(node []uint32) []byte {
+	sizes := node[nodeSizes]
+	return bytesOf(node[nodeNext+sizes>>16:], int(sizes&0xffff))
 }
 
 // next is where the reference to the node after ref lies; ref 0 is the head.
@@ -239,27 +277,14 @@ func (t *table) next(l *list, ref uint32, level int) *uint32 {
 	return &t.at(ref)[nodeNext+level]
 }
 
-func nodeKey(node []uint32) []byte { return nodeData(node, int(node[nodeSizes]&0xffff)) }
-
-// nodePair returns the node's key and value. They lie in the table's memory.
-func nodePair(node []uint32) pair {
-	key, value := int(node[nodeSizes]&0xffff), int(node[nodeValue])-1
-	data := nodeData(node, key+max(value, 0))
-	p := pair{key: data[:key:key]}
-	if value >= 0 {
-		p.value = data[key:]
-	}
-	return p
-}
-
-// find returns the first node that doesn't come before (key, seq), 0 if there is none, and the last node
-// before it on each level.
-func (t *table) find(l *list, key []byte, seq uint32, before *[maxHeight]uint32) (ref uint32) {
+// find returns the first node whose key is not below key, 0 if there is none, and the last node before it on
+// each level.
+func (t *table) find(l *list, key []byte, before *[maxHeight]uint32) (ref uint32) {
 	last := uint32(0)
 	for level := int(l.height.Load()) - 1; level >= 0; level-- {
 		for {
 			ref = atomic.LoadUint32(t.next(l, last, level))
-			if ref == 0 || !t.precedes(ref, key, seq) {
+			if ref == 0 || bytes.Compare(nodeKey(t.at(ref)), key) >= 0 {
 				break
 			}
 			last = ref
@@ -269,12 +294,6 @@ func (t *table) find(l *list, key []byte, seq uint32, before *[maxHeight]uint32)
 	return ref
 }
 
-func (t *table) precedes(ref uint32, key []byte, seq uint32) bool {
-	node := t.at(ref)
-	order := bytes.Compare(nodeKey(node), key)
-	return order < 0 || order == 0 && node[nodeSeq] > seq
-}
-
 // A layer is what one reader sees of a list: the transactions after floor up to at.
 type layer struct {
 	t         *table
@@ -282,18 +301,36 @@ type layer struct {
 	at, floor uint32
 }
 
-// get returns the value at key, nil for a tombstone, and whether the layer has either.
+// get returns the value at key, nil for a tombstone, and whether the layer has either. It lies in the table's
+// memory.
 func (v *layer) get(key []byte) (value []byte, ok bool) {
 	var before [maxHeight]uint32
-	ref := v.t.find(v.l, key, v.at, &before)
+	ref := v.t.find(v.l, key, &before)
 	if ref == 0 {
 		return nil, false
 	}
 	node := v.t.at(ref)
-	if node[nodeSeq] <= v.floor || !bytes.Equal(nodeKey(node), key) {
+	if !bytes.Equal(nodeKey(node), key) {
 		return nil, false
 	}
-	return nodePair(node).value, true
+	return v.value(node)
+}
+
+// value returns the newest value of a node that the layer sees.
+func (v *layer) value(node []uint32) (value []byte, ok bool) {
+	for ref := atomic.LoadUint32(&node[nodeNewest]); ref != 0; {
+		words := v.t.at(ref)
+		switch seq := words[valueSeq]; {
+		case seq <= v.floor:
+			return nil, false
+		case seq <= v.at && words[valueSize] == 0:
+			return nil, true
+		case seq <= v.at:
+			return bytesOf(words[valueData:], int(words[valueSize])-1), true
+		}
+		ref = words[valueOlder]
+	}
+	return nil, false
 }
 
 // any tells whether the layer has anything.
@@ -307,7 +344,7 @@ type layerCursor struct {
 	*layer
 	r   Range
 	key []byte // where it is
-	ref uint32 // of key's node; only upwards
+	ref uint32 // of key's node
 }
 
 func (c *layerCursor) first() pair {
@@ -315,27 +352,23 @@ func (c *layerCursor) first() pair {
 	if c.r.Down {
 		return c.below(c.r.To)
 	}
-	return c.from(c.t.find(c.l, c.r.From, 1<<32-1, &before))
+	return c.from(c.t.find(c.l, c.r.From, &before))
 }
 
 func (c *layerCursor) next() pair {
 	if c.r.Down {
 		return c.below(c.key)
 	}
-	ref := c.ref
-	for ref != 0 && bytes.Equal(nodeKey(c.t.at(ref)), c.key) { // older values of the same key
-		ref = atomic.LoadUint32(&c.t.at(ref)[nodeNext])
-	}
-	return c.from(ref)
+	return c.from(atomic.LoadUint32(&c.t.at(c.ref)[nodeNext]))
 }
 
 // from returns the first visible pair from the node ref on.
 func (c *layerCursor) from(ref uint32) pair {
 	for ref != 0 {
 		node := c.t.at(ref)
-		if seq := node[nodeSeq]; seq > c.floor && seq <= c.at {
+		if value, ok := c.value(node); ok {
 			c.ref = ref
-			return c.within(nodePair(node))
+			return c.within(pair{nodeKey(node), value})
 		}
 		ref = atomic.LoadUint32(&node[nodeNext])
 	}
@@ -349,8 +382,9 @@ func (c *layerCursor) below(bound []byte) pair {
 		if last == 0 {
 			return pair{}
 		}
-		key := nodeKey(c.t.at(last))
-		if value, ok := c.get(key); ok {
+		node := c.t.at(last)
+		key := nodeKey(node)
+		if value, ok := c.value(node); ok {
 			return c.within(pair{key, value})
 		}
 		bound = key
@@ -369,7 +403,7 @@ func (c *layerCursor) within(p pair) pair {
 func (t *table) last(l *list, bound []byte) (last uint32) {
 	if bound != nil {
 		var before [maxHeight]uint32
-		t.find(l, bound, 1<<32-1, &before)
+		t.find(l, bound, &before)
 		return before[0]
 	}
 	for level := int(l.height.Load()) - 1; level >= 0; level-- {

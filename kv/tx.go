@@ -27,6 +27,7 @@ type Tx struct {
 	writable bool
 	own      changeSet
 	memory   []byte // where the next of own's keys and values go
+	encoded  []byte // the record that was put last
 	err      error  // the first failure; it fails the transaction
 }
 

@@ -199,7 +199,7 @@ func (db *DB) commit(group []*request) (refused, rest []*request) {
 			group, rest = group[:i], group[i:]
 			break
 		}
-		tx := &Tx{Now: now, db: db, under: s, writable: true, own: changeSet{few: db.spare.few[:0]}, memory: db.spare.memory}
+		tx := &Tx{Now: now, db: db, under: s, writable: true, own: changeSet{few: db.spare.few[:0]}, memory: db.spare.memory, encoded: db.spare.encoded}
 		if r.err = r.run(tx); r.err == nil && r.panicked == nil && !tx.own.empty() {
 			if r.err = t.take(r.critical, &tx.own); errors.Is(r.err, ErrNoRoom) {
 				refused = append(refused, r)
@@ -232,8 +232,9 @@ func (db *DB) commit(group []*request) (refused, rest []*request) {
 
 // spare is memory that the writer's transactions use, one after the other.
 type spare struct {
-	few    []op
-	memory []byte // all of it
+	few     []op
+	memory  []byte // all of it
+	encoded []byte
 }
 
 // keep takes back what a transaction used. Its changes have been copied by then.
@@ -244,6 +245,9 @@ func (s *spare) keep(tx *Tx) {
 	}
 	if s.memory == nil {
 		s.memory = make([]byte, memoryPiece)
+	}
+	if cap(tx.encoded) <= maxFill { // else it was a large one
+		s.encoded = tx.encoded
 	}
 }
 
