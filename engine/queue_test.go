@@ -20,7 +20,7 @@ func (w *world) next(env Environment, line LineID, most int) (jobs []Job, at tim
 }
 
 // A look at a line doesn't take longer with everything that waits there: behind a first message that must
-// wait, only so many follow-ups are looked past.
+// wait, only so many follow-ups are looked past; and then no further message makes the line look again.
 func TestLookIsBounded(t *testing.T) {
 	w := newWorld(t, unlimited())
 	who := w.in(Production)
@@ -31,8 +31,15 @@ func TestLookIsBounded(t *testing.T) {
 	}
 	waits, known := phone(), phone()
 	w.send(who, to(waits))
-	for range lookPast {
-		w.send(who, to(waits)) // behind its first, which keeps the contact gap
+	for i := range lookPast + 1 {
+		crowded := i == lookPast
+		jobs, again, err := w.queue(Production).Next(l.ID, 1, nobody)
+		if len(jobs) > 0 || !again.At.After(w.clock.now()) || again.Firm != crowded || err != nil {
+			t.Errorf("behind %d follow-ups: %d jobs, next look %+v, %v", i, len(jobs), again, err)
+		}
+		if !crowded {
+			w.send(who, to(waits)) // behind its first, which keeps the contact gap
+		}
 	}
 	w.send(who, to(known))
 	if jobs, at := w.next(Production, l.ID, 1); len(jobs) > 0 || !at.After(w.clock.now()) {
