@@ -170,26 +170,36 @@ func (s *store) addresses(tx *kv.Tx) iter.Seq[string] {
 
 // toSchema2 packs two indexes, which had buckets of another name, and makes the records of all persons.
 func toSchema2(tx *kv.Tx) error {
+	var old []kv.Path
 	for _, w := range workspaces.Scan(tx, kv.Range{}) {
 		for _, name := range Environments {
 			path := w.ID.path().Join(string(name))
 			s := newStore(path)
-			move(tx, path.Join("messages.lead"), s.messageByLead)
-			move(tx, path.Join("messages.address"), s.messageByAddr)
+			for _, index := range []struct{ from, to kv.Index }{
+				{kv.Index{Path: path.Join("messages.lead")}, s.messageByLead},
+				{kv.Index{Path: path.Join("messages.address")}, s.messageByAddr},
+			} {
+				if copyIndex(tx, index.from, index.to) > 0 {
+					old = append(old, index.from.Path)
+				}
+			}
 			for addr := range s.addresses(tx) {
 				s.changePerson(tx, addr, func(p *person) { *p = s.summary(tx, addr) })
 			}
 		}
 	}
+	for _, path := range old { // last: a transaction that dropped something looks at that with every step
+		tx.Drop(path)
+	}
 	return nil
 }
 
-// move puts the keys of the index at path into another one.
-func move(tx *kv.Tx, path kv.Path, to kv.Index) {
-	for key := range (kv.Index{Path: path}).Scan(tx, kv.Range{}) {
+func copyIndex(tx *kv.Tx, from, to kv.Index) (n int) {
+	for key := range from.Scan(tx, kv.Range{}) {
 		to.Put(tx, key)
+		n++
 	}
-	tx.Drop(path)
+	return n
 }
 
 // A personReader reads persons in one transaction, each of them once.

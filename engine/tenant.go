@@ -27,8 +27,10 @@ type tenant struct {
 	plan    atomic.Pointer[Plan]
 	rates   atomic.Pointer[rates]
 	deleted atomic.Bool
-	recent  recent
-	loading sync.Mutex // held while the store's state is read and made the current one
+	// writable is the mark of a state in which the workspace was neither READ_ONLY nor gone; 0 is none.
+	writable atomic.Uint64
+	recent   recent
+	loading  sync.Mutex // held while the store's state is read and made the current one
 }
 
 // counters are what a pool has used of its plan.

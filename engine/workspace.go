@@ -337,14 +337,22 @@ func writing[T any](env *environment, fn func(tx *kv.Tx) (T, error)) (T, error) 
 	return v, storageError(err)
 }
 
-// mustWrite refuses, inside the transaction, while the caller's workspace is READ_ONLY or gone.
+// mustWrite refuses, inside the transaction, while the caller's workspace is READ_ONLY or gone. That it is neither
+// is looked up again only when a workspace may have changed.
 func mustWrite(tx *kv.Tx, env *environment) error {
-	state, ok := workspaceStates.Get(tx, []byte(env.tenant.id))
+	t := env.tenant
+	if m := kv.Mark(t.writable.Load()); m != 0 && !workspaceStates.ChangedSince(tx, m) {
+		return nil
+	}
+	state, ok := workspaceStates.Get(tx, []byte(t.id))
 	switch {
 	case !ok:
 		return Errorf(Unauthorized, "Unauthorized")
 	case state.ReadOnly != "":
 		return readOnlyError(state.ReadOnly)
+	}
+	if m := tx.Mark(); !workspaceStates.ChangedSince(tx, m) { // nor by those that are committed with this one
+		t.writable.Store(uint64(m))
 	}
 	return nil
 }

@@ -20,8 +20,8 @@ import (
 // from the last applied position on, and what is applied twice is the same as once.
 
 const (
-	// defaultPartOps bounds how many changes one bbolt transaction takes; more if the file has many free
-	// pages, since each transaction writes their list.
+	// defaultPartOps bounds how many changes one bbolt transaction takes, and so its memory; up to three times as
+	// many if the file has many free pages, since each transaction writes their list.
 	defaultPartOps = 20_000
 	// retryAfter is when the applier tries again on a disk that was full.
 	retryAfter = time.Second
@@ -200,7 +200,7 @@ func (db *DB) moveIn(t *table) error {
 	var lists []*list
 	t.all(func(l *list) { lists = append(lists, l) })
 	slices.SortFunc(lists, func(a, b *list) int { return strings.Compare(string(a.home.path), string(b.home.path)) })
-	most := db.opt.partOps + db.bolt.Stats().FreePageN
+	most := db.opt.partOps + min(db.bolt.Stats().FreePageN/8, 2*db.opt.partOps)
 	for first, last := true, false; !last; first = false {
 		if err := db.writePart(func(s *boltStore) (err error) {
 			if first {
@@ -252,10 +252,15 @@ func (db *DB) writePart(fn func(*boltStore) error) (err error) {
 func (db *DB) beginPart() (*bolt.Tx, error) {
 	db.hideFile()
 	b, err := db.bolt.Begin(true)
-	if err != nil || b.Size()+4*db.opt.Overlay+maxTransactionBytes < db.mapped {
-		err = errors.Join(err, db.showFile())
+	if err != nil {
+		return nil, errors.Join(err, db.showFile())
 	}
-	return b, err
+	if most := b.Size() + 4*(db.opt.Overlay+maxTransactionBytes); most < db.mapped {
+		if err := db.showFile(); err != nil {
+			return nil, errors.Join(err, b.Rollback())
+		}
+	}
+	return b, nil
 }
 
 // dropAll drops the outermost of the dropped buckets: bbolt loses pages when a bucket goes after one

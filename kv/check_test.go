@@ -158,3 +158,22 @@ func TestCheckBesideWriters(t *testing.T) {
 		}
 	}
 }
+
+// A damaged page fails the transaction that meets it, also one that only wanted to put something.
+func TestPutBesideADamagedPage(t *testing.T) {
+	path := tempPath(t)
+	db := openTest(t, path, Options{})
+	for i := range 300 {
+		do(t, db, func(tx *Tx) { bucketAt("a/b").Put(tx, fmt.Appendf(nil, "needle-%04d", i), note{}) })
+	}
+	closeTest(t, db)
+	changePages(t, path, "needle-0000", func(page []byte) { layout.PutUint16(page[8:], 77) })
+	db, err := Open(path, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if err := try(db, func(tx *Tx) error { bucketAt("a/b").Put(tx, []byte("new"), note{}); return nil }); !errors.Is(err, ErrDamaged) {
+		t.Errorf("Update = %v, want %v", err, ErrDamaged)
+	}
+}

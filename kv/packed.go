@@ -193,8 +193,9 @@ func putRun(b *bolt.Bucket, number uint32, blocks [][]byte) error {
 	return nil
 }
 
-// writePacked writes a batch of changes, in ascending order with each key once, and returns how many they
-// were; a nil value deletes the key, any other puts it. To write the same batch again changes nothing.
+// writePacked writes a batch of changes, in ascending order with each key once; a nil value deletes the key, any
+// other puts it. To write the same batch again changes nothing. It returns how many keys it wrote, those of merges,
+// too.
 func writePacked(b *bolt.Bucket, path Path, changes cursor) (n int, err error) {
 	b.FillPercent = 1 // no block grows, and two fill a page
 	runs := (&packedCursor{path: path, in: boltEntries{b.Cursor()}}).find(nil)
@@ -210,15 +211,17 @@ func writePacked(b *bolt.Bucket, path Path, changes cursor) (n int, err error) {
 		return n, fmt.Errorf("writing to bucket %q: %w", path, err)
 	}
 	for level := range restLevel {
-		if err := mergeLevel(b, path, level); err != nil {
+		merged, err := mergeLevel(b, path, level)
+		if n += merged; err != nil {
 			return n, fmt.Errorf("merging in bucket %q: %w", path, err)
 		}
 	}
 	return n, nil
 }
 
-// mergeLevel makes one run of the newest ones up to this level, if many of them are of this level.
-func mergeLevel(b *bolt.Bucket, path Path, level int) error {
+// mergeLevel makes one run of the newest ones up to this level, if many of them are of this level, and returns how
+// many keys that were.
+func mergeLevel(b *bolt.Bucket, path Path, level int) (keys int, err error) {
 	c := &packedCursor{path: path, in: boltEntries{b.Cursor()}}
 	all := c.find(nil)
 	n, same := 0, 0
@@ -228,19 +231,35 @@ func mergeLevel(b *bolt.Bucket, path Path, level int) error {
 		}
 	}
 	if same < packedFanIn {
-		return nil
+		return 0, nil
 	}
 	runs := all[:n]
 	c.keepDeleted = n < len(all) // an older run may have the key
 	c.use(runs)
 	old := runEntries(b, runs)
-	blocks, _ := pack(c, c.keepDeleted)
+	blocks, keys, sound := c.pack()
+	if !sound { // who reads the damaged block, or checks, is told; nobody else
+		return 0, nil
+	}
 	for _, entry := range old { // only now: the cursor walks over them
 		if err := b.Delete(entry); err != nil {
-			return err
+			return keys, err
 		}
 	}
-	return putRun(b, runs[0].number(), blocks)
+	return keys, putRun(b, runs[0].number(), blocks)
+}
+
+// pack makes blocks of what the cursor yields, unless one of the blocks there is damaged.
+func (c *packedCursor) pack() (blocks [][]byte, keys int, sound bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			if _, damaged := p.(*RecordError); !damaged {
+				panic(p)
+			}
+		}
+	}()
+	blocks, keys = pack(c, c.keepDeleted)
+	return blocks, keys, true
 }
 
 // runEntries returns where the blocks of the runs lie.

@@ -56,6 +56,9 @@ func (db *DB) awaitFile() error {
 		if db.over.Load() {
 			return fmt.Errorf("%w: it is closed", ErrStopped)
 		}
+		if err := db.failure.Load(); err != nil { // there may be no further version
+			return fmt.Errorf("%w: %v", ErrStopped, *err) // nothing of the caller's was begun: it is not unknown
+		}
 		db.changed.Wait()
 	}
 	return nil

@@ -49,7 +49,7 @@ func (tx *Tx) fail(err error) {
 	}
 }
 
-// guard turns bbolt's panic over a damaged page into a failure of the transaction.
+// guard turns a panic over a damaged page into a failure of the transaction.
 func (tx *Tx) guard(path Path) {
 	if p := recover(); p != nil {
 		tx.fail(damaged("bucket %q: %v", path, p))
@@ -111,6 +111,7 @@ func (tx *Tx) put(h *home, key []byte, version byte, data []byte) {
 // name is none, it holds buckets, or one that it would be inside of holds records.
 func (tx *Tx) mayHoldRecords(h *home) bool {
 	tx.mustWrite()
+	defer tx.guard(h.path)
 	if len(tx.own.dropped) == 0 && (h.records || tx.own.holdsRecords(h)) {
 		return true // it was asked before
 	}

@@ -2,10 +2,12 @@ package kv
 
 import (
 	"debug/buildinfo"
+	"errors"
 	"fmt"
 	"os"
 	"testing"
 
+	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 )
 
@@ -152,4 +154,44 @@ func raceDetector() bool {
 		}
 	}
 	return false
+}
+
+// If the file can't be mapped any more, nobody waits for its next version.
+func TestFileIsLostWhileItIsHidden(t *testing.T) {
+	given := mapBytes
+	mapBytes = []int{0} // then readers wait for each part
+	defer func() { mapBytes = given }()
+	var db *DB
+	inPart, lose := make(chan struct{}), make(chan struct{})
+	first := true
+	db, err := Open(tempPath(t), Options{commitBolt: func(tx *bolt.Tx) error {
+		if first {
+			first = false
+			return tx.Commit()
+		}
+		close(inPart)
+		<-lose
+		_ = tx.Rollback()
+		_ = db.bolt.Close() // as good as without a mapping: no further transaction begins
+		return errors.New("no address space")
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, db, "x", "k")
+	go func() { _ = db.settle() }()
+	<-inPart
+	ended := make(chan error, 2)
+	go func() {
+		_, err := View(db, func(*Tx) (int, error) { return 0, nil })
+		ended <- err
+	}()
+	go func() { ended <- try(db, func(tx *Tx) error { notes.Put(tx, []byte("k"), note{}); return nil }) }()
+	close(lose)
+	for range 2 {
+		if err := <-ended; !errors.Is(err, ErrStopped) {
+			t.Errorf("after that: %v, want %v", err, ErrStopped)
+		}
+	}
+	_ = db.Close() // returns
 }
