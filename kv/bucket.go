@@ -33,6 +33,7 @@ func (b Bucket[T]) In(db *DB) Bucket[T] {
 	return b
 }
 
+// home returns the bucket's home, which may be known already.
 func (tx *Tx) home(known *home, path Path) *home {
 	if known != nil {
 		return known
@@ -132,9 +133,6 @@ func (x Index) Scan(tx *Tx, r Range) iter.Seq[[]byte] {
 		}
 	}
 }
-
-// ChangedSince is like [Bucket.ChangedSince].
-func (x Index) ChangedSince(tx *Tx, m Mark) bool { return tx.changedSince(m, tx.home(x.home, x.Path)) }
 
 // First returns the first key of r, nil if there is none.
 func (x Index) First(tx *Tx, r Range) []byte {

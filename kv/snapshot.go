@@ -112,7 +112,10 @@ func (s snapshot) cursors(all []cursor, h *home, r Range) []cursor {
 	for i := range layers {
 		all = append(all, &layerCursor{layer: &layers[i], r: r})
 	}
-	if c := s.state.file.cursor(h, r); !dropped && c != nil {
+	if dropped {
+		return all
+	}
+	if c := s.state.file.cursor(h, r); c != nil {
 		all = append(all, c)
 	}
 	return all

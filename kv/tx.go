@@ -182,7 +182,7 @@ func (tx *Tx) Children(path Path) (names []string) {
 // named returns the names directly inside path that anything was ever made of.
 func (tx *Tx) named(path Path) (names []string) {
 	add := func(name string) { names = append(names, name) }
-	tx.under.named(tx.db.homes.home(path), add)
+	tx.under.named(tx.home(nil, path), add)
 	tx.own.named(path, add)
 	slices.Sort(names)
 	return slices.Compact(names)
@@ -190,7 +190,7 @@ func (tx *Tx) named(path Path) (names []string) {
 
 // holdsAny tells whether there is a record in the bucket at path, or in one inside it.
 func (tx *Tx) holdsAny(path Path) bool {
-	return len(tx.read(tx.db.homes.home(path), Range{}, 1)) > 0 ||
+	return len(tx.read(tx.home(nil, path), Range{}, 1)) > 0 ||
 		slices.ContainsFunc(tx.named(path), func(name string) bool { return tx.holdsAny(path.Join(name)) })
 }
 
