@@ -59,7 +59,7 @@ const (
 	maxSpares = 5
 	// A segment grows by at least minFill and at most maxFill bytes of zeros.
 	minFill = 64 << 10
-	maxFill = 1 << 20
+	maxFill = 256 << 10
 )
 
 var redoMagic = [8]byte{'t', 'u', 'c', 'o', 'r', 'e', 'd', 'o'}
