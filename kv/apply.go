@@ -20,9 +20,11 @@ import (
 // from the last applied position on, and what is applied twice is the same as once.
 
 const (
-	// defaultPartOps bounds how many changes one bbolt transaction takes, and so its memory; up to three times as
-	// many if the file has many free pages, since each transaction writes their list.
-	defaultPartOps = 20_000
+	// defaultPartOps bounds how many changes one bbolt transaction takes, and so its memory, and how long it needs the
+	// processor; up to nine times as many if the file has many free pages, since each transaction writes their list.
+	defaultPartOps = 5_000
+	// maxRest bounds how long the applier pauses between two of them.
+	maxRest = 100 * time.Millisecond
 	// retryAfter is when the applier tries again on a disk that was full.
 	retryAfter = time.Second
 )
@@ -122,18 +124,24 @@ func (db *DB) change(fn func(state) state) {
 
 // freeze gives the table that was added to over to the applier and begins another. It is the writer's.
 func (db *DB) freeze() {
+	db.awaitLog() // what goes into the file is durable
+	if db.failure.Load() != nil {
+		return
+	}
 	if db.state.Load().active.size.Load() == 0 {
 		return
 	}
 	db.change(func(s state) state {
 		s.frozen = append([]*table{s.active}, s.frozen...)
-		s.active = newTable(s.active.number+1, db.visible.Load())
+		s.active = newTable(s.active.number+1, db.given)
 		return s
 	})
 }
 
 // await waits until done holds, or the applier can't go on.
 func (db *DB) await(done func(*state) bool) error {
+	db.awaited.Add(1)
+	defer db.awaited.Add(-1)
 	db.changing.Lock()
 	defer db.changing.Unlock()
 	for !done(db.state.Load()) {
@@ -200,8 +208,10 @@ func (db *DB) moveIn(t *table) error {
 	var lists []*list
 	t.all(func(l *list) { lists = append(lists, l) })
 	slices.SortFunc(lists, func(a, b *list) int { return strings.Compare(string(a.home.path), string(b.home.path)) })
-	most := db.opt.partOps + min(db.bolt.Stats().FreePageN/8, 2*db.opt.partOps)
+	most := db.opt.partOps + min(db.bolt.Stats().FreePageN/8, 8*db.opt.partOps)
+	all := len(lists)
 	for first, last := true, false; !last; first = false {
+		began := time.Now()
 		if err := db.writePart(func(s *boltStore) (err error) {
 			if first {
 				err = dropAll(s, t)
@@ -220,8 +230,25 @@ func (db *DB) moveIn(t *table) error {
 		}); err != nil {
 			return err
 		}
+		if !last {
+			db.rest(time.Since(began), 1-float64(len(lists))/float64(all))
+		}
 	}
 	return nil
+}
+
+// rest lets the applier pause for as long as it took for a part, so that those who answer requests never wait long
+// for the processor or the disk: unless the writer fills the next table faster than the share of this one that is
+// moved, or somebody waits for the table.
+func (db *DB) rest(took time.Duration, moved float64) {
+	filled := float64(db.state.Load().active.size.Load()) / float64(db.opt.Overlay/2)
+	if moved <= filled || db.awaited.Load() > 0 {
+		return
+	}
+	select {
+	case <-time.After(min(took, maxRest)):
+	case <-db.stopApplier:
+	}
 }
 
 // writePart runs fn in a bbolt transaction and commits it.

@@ -59,19 +59,27 @@ type DB struct {
 	opt      Options
 	path     string
 	ids      ids
-	spare    spare // the writer's
 	homes    homes
 	requests chan *request
+	batches  chan *batch        // from the writer, to be made durable
+	finished chan *batch        // and back
 	freezing chan chan struct{} // asks the writer to freeze its table
 	done     chan struct{}      // closed when the writer has ended
 	stats    stats
 	recovery Recovery
 	begun    Position // the end of the last table that the file may have a part of
 
+	// The writer's.
+	given      uint64 // the number of the last transaction, which need not be durable yet
+	inFlight   bool   // a batch is being made durable
+	spareBatch *batch
+	spare      spare
+
 	state   atomic.Pointer[state]
 	visible atomic.Uint64         // the number of the last durable transaction
 	dropped atomic.Uint64         // the number of the last one that dropped a bucket
 	stuck   atomic.Pointer[error] // why the applier can't go on, for now
+	awaited atomic.Int32          // how many wait for the applier
 
 	filing sync.Mutex  // held by who writes to the file
 	shown  uint64      // the number of the last version of the file; the applier's
@@ -131,6 +139,8 @@ func open(path string, opt Options, d disk) (*DB, error) {
 	db := &DB{
 		bolt: b, file: file, mapped: mapped, disk: d, opt: opt, path: path,
 		requests:    make(chan *request, maxGroup),
+		batches:     make(chan *batch),
+		finished:    make(chan *batch, 1),
 		freezing:    make(chan chan struct{}),
 		done:        make(chan struct{}),
 		failed:      make(chan struct{}),
@@ -147,6 +157,7 @@ func open(path string, opt Options, d disk) (*DB, error) {
 		return nil, fmt.Errorf("opening %q: %w", path, err)
 	}
 	go db.write()
+	go db.finishAll()
 	go db.applyAll()
 	if err := db.migrate(); err != nil {
 		db.abandon()
@@ -206,12 +217,13 @@ func (db *DB) openLog() error {
 // reapply brings a group's transactions back from the log into memory. What exceeds its bounds is moved
 // into the file at once; but nothing that ends within a table of which the file has a part.
 func (db *DB) reapply(group []changeSet, end Position) error {
-	t, seq := db.state.Load().active, db.visible.Load()
+	t, seq := db.state.Load().active, db.given
 	for i := range group {
 		seq = db.insert(t, &group[i], seq)
 		db.recovery.Bytes += group[i].bytes
 	}
 	db.recovery.Transactions += int64(len(group))
+	db.given = seq
 	db.visible.Store(seq)
 	t.end = end
 	if t.size.Load() < db.opt.Overlay/2 || end < db.begun {

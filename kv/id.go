@@ -109,7 +109,7 @@ func (db *DB) saveIDs() error {
 	if len(db.ids.last) == 0 {
 		return nil
 	}
-	r := &request{critical: true, fn: func(tx *Tx) error {
+	r := &request{critical: true, done: make(chan struct{}, 1), fn: func(tx *Tx) error {
 		for tag, last := range db.ids.last {
 			leases.Put(tx, tag[:], lease{last.second})
 		}

@@ -74,9 +74,11 @@ func appendToFile(b *testing.B, file *bolt.DB, group int) func() {
 				b.Fatal(err)
 			}
 		}
-		if err := l.commit(); err != nil {
+		r := l.seal()
+		if err := l.write(r); err != nil {
 			b.Fatal(err)
 		}
+		l.keep(r)
 		if err := l.release(l.at, 0); err != nil {
 			b.Fatal(err)
 		}

@@ -19,10 +19,10 @@ import (
 
 const packedPath = Path("packed")
 
-// A batch is what a write makes of keys: put, or else deleted.
-type batch map[string]bool
+// A keyBatch is what a write makes of keys: put, or else deleted.
+type keyBatch map[string]bool
 
-func (c batch) write(b *bolt.Bucket) error {
+func (c keyBatch) write(b *bolt.Bucket) error {
 	var l pairCursor
 	for _, key := range slices.Sorted(maps.Keys(c)) {
 		p := pair{key: []byte(key)}
@@ -146,7 +146,7 @@ func comparePacked(b *bolt.Bucket, want model, r Range) error {
 	return nil
 }
 
-func (m model) change(c batch) {
+func (m model) change(c keyBatch) {
 	for key, put := range c {
 		if put {
 			m.put(packedPath, key, "")
@@ -165,11 +165,11 @@ var (
 	)
 	anyPackedBound = rapid.OneOf(rapid.Just([]byte(nil)), rapid.Map(anyPackedKey, func(key string) []byte { return []byte(key) }))
 	anyBatch       = rapid.OneOf(
-		rapid.Map(rapid.MapOfN(anyPackedKey, rapid.Bool(), 0, 8), func(m map[string]bool) batch { return m }),
-		rapid.Custom(func(t *rapid.T) batch {
+		rapid.Map(rapid.MapOfN(anyPackedKey, rapid.Bool(), 0, 8), func(m map[string]bool) keyBatch { return m }),
+		rapid.Custom(func(t *rapid.T) keyBatch {
 			from, put := rapid.IntRange(0, 1000).Draw(t, "from"), rapid.Bool().Draw(t, "put")
 			step := rapid.IntRange(1, 3).Draw(t, "step")
-			c := batch{}
+			c := keyBatch{}
 			for i := range rapid.IntRange(1, 400).Draw(t, "count") {
 				c[fmt.Sprintf("%030d", (from+step*i)%1000)] = put
 			}
@@ -261,8 +261,8 @@ func scattered(i int) []byte {
 	return key
 }
 
-func scatteredBatch(from, to int, put bool) batch {
-	c := batch{}
+func scatteredBatch(from, to int, put bool) keyBatch {
+	c := keyBatch{}
 	for i := from; i < to; i++ {
 		c[string(scattered(i))] = put
 	}
@@ -270,7 +270,7 @@ func scatteredBatch(from, to int, put bool) batch {
 }
 
 func TestPackedForgetsDeletedKeys(t *testing.T) {
-	entries := func(batches ...batch) (n int) {
+	entries := func(batches ...keyBatch) (n int) {
 		db := newPacked(t)
 		inPacked(t, db, func(b *bolt.Bucket) error {
 			for _, c := range batches {
@@ -287,15 +287,15 @@ func TestPackedForgetsDeletedKeys(t *testing.T) {
 	put, deleted := scatteredBatch(0, 1000, true), scatteredBatch(0, 1000, false)
 	for _, tt := range []struct {
 		name    string
-		batches []batch
+		batches []keyBatch
 		empty   bool
 	}{
-		{"deleted before anything was put", []batch{deleted}, true},
-		{"a batch of nothing", []batch{{}}, true},
-		{"not merged yet", []batch{few, fewDeleted, one}, false},
-		{"merged", []batch{few, fewDeleted, one, one}, true},
-		{"merged above keys", []batch{put, fewDeleted, one, one, one}, false},
-		{"merged with them", []batch{put, deleted, deleted, deleted}, true},
+		{"deleted before anything was put", []keyBatch{deleted}, true},
+		{"a batch of nothing", []keyBatch{{}}, true},
+		{"not merged yet", []keyBatch{few, fewDeleted, one}, false},
+		{"merged", []keyBatch{few, fewDeleted, one, one}, true},
+		{"merged above keys", []keyBatch{put, fewDeleted, one, one, one}, false},
+		{"merged with them", []keyBatch{put, deleted, deleted, deleted}, true},
 	} {
 		if n := entries(tt.batches...); (n == 0) != tt.empty {
 			t.Errorf("%s: %d blocks are left, want none: %v", tt.name, n, tt.empty)
@@ -304,7 +304,7 @@ func TestPackedForgetsDeletedKeys(t *testing.T) {
 }
 
 func TestPackedTwice(t *testing.T) {
-	batches := []batch{scatteredBatch(0, 500, true), scatteredBatch(100, 300, false), {}, scatteredBatch(200, 250, true), scatteredBatch(0, 120, false)}
+	batches := []keyBatch{scatteredBatch(0, 500, true), scatteredBatch(100, 300, false), {}, scatteredBatch(200, 250, true), scatteredBatch(0, 120, false)}
 	m := model{}
 	db := newPacked(t)
 	for i, c := range batches {
@@ -370,7 +370,7 @@ func TestPackedLongKeys(t *testing.T) {
 	db := newPacked(t)
 	for _, n := range lengths {
 		for _, end := range []string{"a", "b", "c"} {
-			c := batch{long(n) + end: true}
+			c := keyBatch{long(n) + end: true}
 			inPacked(t, db, c.write)
 			m.change(c)
 		}
@@ -395,13 +395,13 @@ func TestPackedLargeRuns(t *testing.T) {
 	wide := func(i int) string { return string(scattered(i)) + long(size-24) }
 	m := model{}
 	db := newPacked(t)
-	write := func(c batch) {
+	write := func(c keyBatch) {
 		inPacked(t, db, c.write)
 		m.change(c)
 	}
 	per := 4<<20/size + 10
 	for i := range large {
-		c := batch{}
+		c := keyBatch{}
 		for j := i * per; j < (i+1)*per; j++ {
 			c[wide(j)] = true
 		}
@@ -411,7 +411,7 @@ func TestPackedLargeRuns(t *testing.T) {
 		write(c)
 	}
 	for i := range small {
-		write(batch{wide(4 * i): i%2 == 0, wide(-i - 1): true})
+		write(keyBatch{wide(4 * i): i%2 == 0, wide(-i - 1): true})
 	}
 	viewPacked(t, db, func(b *bolt.Bucket) {
 		runs := packedRuns(b)
@@ -578,7 +578,7 @@ func TestPackedNumbersEnd(t *testing.T) {
 		if err := putRun(b, 1<<32-1, p.blocks); err != nil {
 			return err
 		}
-		if err := (batch{"b": true}).write(b); err == nil {
+		if err := (keyBatch{"b": true}).write(b); err == nil {
 			t.Error("writePacked() after the last number = nil, want an error")
 		}
 		return nil
@@ -656,9 +656,9 @@ func BenchmarkPackedScan(b *testing.B) {
 
 // BenchmarkPackedWrite writes 80 keys into a bucket of 10,000, and for comparison as records.
 func BenchmarkPackedWrite(b *testing.B) {
-	writers := map[string]func(c batch, bucket *bolt.Bucket) error{
-		"packed": batch.write,
-		"records": func(c batch, bucket *bolt.Bucket) error {
+	writers := map[string]func(c keyBatch, bucket *bolt.Bucket) error{
+		"packed": keyBatch.write,
+		"records": func(c keyBatch, bucket *bolt.Bucket) error {
 			for _, key := range slices.Sorted(maps.Keys(c)) {
 				if err := bucket.Put([]byte(key), seal([]byte(key), 0, nil)); err != nil {
 					return err

@@ -41,6 +41,7 @@ type redo struct {
 	names  uint64   // how many buckets have a number in it
 	record []byte   // the next one
 	named  []*home  // in it
+	spare  []byte   // memory for the one after it
 
 	durable atomic.Uint64 // the position behind the last synced record
 
@@ -174,12 +175,18 @@ func fillWithZeros(file logFile, from, to int64) error {
 // offset is where a position lies in the newest segment.
 func (l *redo) offset(p Position) int64 { return segmentHeader + int64(p-l.base) }
 
+// rolls tells whether the next record begins a segment.
+func (l *redo) rolls() bool { return l.ended || int64(l.at-l.base) >= l.segmentBytes }
+
 // start begins the next record.
 func (l *redo) start() error {
-	if l.ended || int64(l.at-l.base) >= l.segmentBytes {
+	if l.rolls() {
 		if err := l.roll(l.at); err != nil {
 			return fmt.Errorf("the next part of the redo log: %w", err)
 		}
+	}
+	if l.record == nil {
+		l.record, l.spare = l.spare, nil
 	}
 	l.record = append(l.record[:0], make([]byte, recordHeader)...)
 	return nil
@@ -254,24 +261,42 @@ func (l *redo) reserve() error {
 	return nil
 }
 
-// commit writes the record and syncs it. After an error its outcome is unknown.
-func (l *redo) commit() error {
-	head := l.record[:recordHeader]
-	binary.BigEndian.PutUint32(head, uint32(len(l.record)-recordHeader))
-	binary.BigEndian.PutUint64(head[8:], uint64(l.at))
-	binary.BigEndian.PutUint32(head[4:], l.checksum(l.record))
-	if _, err := l.file.WriteAt(l.record, l.offset(l.at)); err != nil {
+// A record is one that is to be written: its bytes, and where they go.
+type record struct {
+	data   []byte
+	offset int64
+	end    Position
+}
+
+// seal ends the record that was put together. The next one comes behind it.
+func (l *redo) seal() record {
+	data := l.record
+	binary.BigEndian.PutUint32(data, uint32(len(data)-recordHeader))
+	binary.BigEndian.PutUint64(data[8:], uint64(l.at))
+	binary.BigEndian.PutUint32(data[4:], l.checksum(data))
+	r := record{data, l.offset(l.at), l.at + Position(len(data))}
+	l.record, l.at = nil, r.end
+	return r
+}
+
+// write writes a record and syncs it. After an error its outcome is unknown. The next one may be put together
+// meanwhile, but no segment begun.
+func (l *redo) write(r record) error {
+	if _, err := l.file.WriteAt(r.data, r.offset); err != nil {
 		return err
 	}
 	if err := l.file.sync(); err != nil {
 		return err
 	}
-	l.at += Position(len(l.record))
-	l.durable.Store(uint64(l.at))
-	if cap(l.record) > maxFill {
-		l.record = nil // it was a large one
-	}
+	l.durable.Store(uint64(r.end))
 	return nil
+}
+
+// keep takes the memory of a record that was written, unless it was a large one.
+func (l *redo) keep(r record) {
+	if cap(r.data) > cap(l.spare) && cap(r.data) <= maxFill {
+		l.spare = r.data
+	}
 }
 
 // checksum is over a whole record but for itself.

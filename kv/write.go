@@ -110,9 +110,12 @@ func (db *DB) submit(critical bool, fn func(*Tx) error) error {
 	return err
 }
 
-// write is the writer: it takes everything that waits, commits it together and wakes it.
+// write is the writer: it takes everything that waits and decides it together. While a group is made durable,
+// it decides the next.
 func (db *DB) write() {
 	defer close(db.done)
+	defer close(db.batches)
+	defer db.awaitLog()
 	debug.SetPanicOnFault(true)
 	idle := time.NewTicker(db.opt.ApplyAfter)
 	defer idle.Stop()
@@ -125,9 +128,6 @@ func (db *DB) write() {
 			}
 			group = db.waiting(append(group[:0], r))
 			db.serve(group)
-			for _, r := range group {
-				r.done <- struct{}{}
-			}
 			clear(group)
 		case done := <-db.freezing:
 			db.freeze()
@@ -161,73 +161,169 @@ func (db *DB) serve(group []*request) {
 	for len(group) > 0 {
 		pending := db.pending()
 		refused, rest := db.commit(group)
-		if len(refused) > 0 && (pending > 0 || len(refused)+len(rest) < len(group)) && db.makeRoom() == nil {
+		switch {
+		case len(refused) == 0:
+		case (pending > 0 || len(refused)+len(rest) < len(group)) && db.makeRoom() == nil:
 			db.serve(refused)
+		default:
+			db.tell(refused)
 		}
 		group = rest
 	}
 }
 
-// commit runs the requests one after the other, each seeing the changes of the ones before it, makes
-// their changes durable together and sets each one's outcome. A change counts from the moment its record
-// in the log is synced; until then only the group sees it. It returns those for which there is no room, and the
-// rest, for which the record is long enough.
+// A batch is a group of requests that were decided one after the other, and the record that must be durable
+// before they are told: it holds the changes of them all.
+type batch struct {
+	requests []*request
+	record   record
+	taken    int64  // transactions that changed something
+	seq      uint64 // the number of the last one
+}
+
+// commit runs the requests one after the other, each seeing the changes of the ones before it, and hands them
+// over to be made durable together. A change counts from the moment its record in the log is synced; until then
+// only the writer's transactions see it, and those are told nothing before that. It returns the requests for which
+// there is no room, and the rest, for which the record is long enough.
 func (db *DB) commit(group []*request) (refused, rest []*request) {
 	full := db.makeWay()
 	if db.failure.Load() != nil {
-		setAll(group, ErrStopped)
+		db.stopped(group)
 		return nil, nil
 	}
 	room := db.Room() // before the snapshot: it looks into the file, too
 	s, err := db.snapshot()
 	if err != nil {
+		db.awaitLog()
 		setAll(group, fmt.Errorf("%w: %w", ErrStopped, err))
+		db.tell(group)
 		return nil, nil
 	}
 	defer s.close()
 	s.at = 1<<64 - 1 // also what is not durable yet
-	if err := db.log.start(); err != nil {
-		if setAll(group, db.refusal(err)); errors.Is(group[0].err, ErrNoRoom) {
-			refused = group
-		}
-		return refused, nil
+	if db.log.rolls() {
+		db.awaitLog()
 	}
-	t := &taker{db: db, table: s.state.active, room: room, full: full, seq: db.visible.Load()}
+	if err := db.log.start(); err != nil {
+		db.awaitLog()
+		if setAll(group, db.refusal(err)); errors.Is(group[0].err, ErrNoRoom) {
+			return group, nil
+		}
+		db.tell(group)
+		return nil, nil
+	}
+	b := db.batch()
+	t := &taker{db: db, table: s.state.active, room: room, full: full, seq: db.given}
 	now := db.opt.Now().UTC()
 	for i, r := range group {
 		if t.bytes > maxRecordBytes {
-			group, rest = group[:i], group[i:]
+			rest = group[i:]
 			break
 		}
 		tx := &Tx{Now: now, db: db, under: s, writable: true, own: changeSet{few: db.spare.few[:0]}, memory: db.spare.memory, encoded: db.spare.encoded}
+		noRoom := false
 		if r.err = r.run(tx); r.err == nil && r.panicked == nil && !tx.own.empty() {
-			if r.err = t.take(r.critical, &tx.own); errors.Is(r.err, ErrNoRoom) {
-				refused = append(refused, r)
-			}
+			r.err = t.take(r.critical, &tx.own)
+			noRoom = errors.Is(r.err, ErrNoRoom)
+		}
+		if noRoom {
+			refused = append(refused, r)
+		} else {
+			b.requests = append(b.requests, r)
 		}
 		db.spare.keep(tx)
 		tx.end()
 	}
-	switch {
-	case db.failure.Load() != nil: // of the log, or of the applier: of the group nothing was written
-		setAll(group, ErrStopped)
-		return nil, rest
-	case db.log.empty():
-		return refused, rest
+	b.taken, b.seq, db.given = t.taken, t.seq, t.seq
+	if db.failure.Load() == nil && !db.log.empty() {
+		b.record = db.log.seal()
+		t.table.end = db.log.at
 	}
-	if err := db.log.commit(); err != nil {
-		db.fail(err)
-		db.unknown(group)
+	if db.hand(b); db.failure.Load() != nil {
+		db.stopped(refused)
 		return nil, rest
 	}
-	t.table.end = db.log.at
-	db.visible.Store(t.seq)
-	db.stats.commits.Add(1)
-	db.stats.transactions.Add(t.taken)
 	if t.table.size.Load() >= db.opt.Overlay/2 || t.room.Low() { // it may be a deletion that makes room
 		db.freeze()
 	}
 	return refused, rest
+}
+
+// batch returns an empty one.
+func (db *DB) batch() *batch {
+	if b := db.spareBatch; b != nil {
+		db.spareBatch = nil
+		return b
+	}
+	return new(batch)
+}
+
+// hand makes a batch durable after the one before it: at once if nobody waits, since to wake another goroutine
+// takes its time; else while the writer goes on.
+func (db *DB) hand(b *batch) {
+	db.awaitLog()
+	switch {
+	case db.failure.Load() != nil: // of the log, or of the applier: of the batch nothing was written
+		db.stopped(b.requests)
+	case len(db.requests) == 0:
+		db.finish(b)
+		db.keep(b)
+	default:
+		db.inFlight = true
+		db.batches <- b
+	}
+}
+
+// awaitLog returns when all that the writer decided is durable, or failed. It is the writer's.
+func (db *DB) awaitLog() {
+	if db.inFlight {
+		db.keep(<-db.finished)
+		db.inFlight = false
+	}
+}
+
+// keep takes a batch back, to be used again.
+func (db *DB) keep(b *batch) {
+	clear(b.requests)
+	db.log.keep(b.record)
+	*b = batch{requests: b.requests[:0]}
+	db.spareBatch = b
+}
+
+// finishAll finishes what the writer hands over.
+func (db *DB) finishAll() {
+	for b := range db.batches {
+		db.finish(b)
+		db.finished <- b
+	}
+}
+
+// finish makes a batch durable and tells its requests.
+func (db *DB) finish(b *batch) {
+	if len(b.record.data) > 0 {
+		if err := db.log.write(b.record); err != nil {
+			db.fail(err)
+			db.unknown(b.requests)
+		} else {
+			db.visible.Store(b.seq)
+			db.stats.commits.Add(1)
+			db.stats.transactions.Add(b.taken)
+		}
+	}
+	db.tell(b.requests)
+}
+
+// tell wakes those who wait for the requests.
+func (db *DB) tell(group []*request) {
+	for _, r := range group {
+		r.done <- struct{}{}
+	}
+}
+
+// stopped tells the requests that nothing is written any more.
+func (db *DB) stopped(group []*request) {
+	setAll(group, ErrStopped)
+	db.tell(group)
 }
 
 // spare is memory that the writer's transactions use, one after the other.
