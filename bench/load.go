@@ -40,7 +40,8 @@ type generator struct {
 	workers []*worker
 	known   []known // messages that can be read
 	stop    atomic.Bool
-	left    atomic.Int64 // requests that may still begin
+	left    atomic.Int64   // requests that may still begin
+	dues    chan time.Time // when requests are due, if the load has a rate
 }
 
 // known is a message that is there.
@@ -104,12 +105,17 @@ func (g *generator) run(ctx context.Context, a amount, watch func(done, perSecon
 	defer timer.Stop()
 	ended := make(chan struct{})
 	var working, watching sync.WaitGroup
+	if g.Rate > 0 {
+		g.dues = make(chan time.Time, g.Rate)
+		watching.Go(func() { g.pace(began) })
+	}
 	for _, w := range g.workers {
-		w.prepare(began, a)
+		w.prepare(a)
 		working.Go(w.run)
 	}
 	watching.Go(func() { g.watch(ended, watch) })
 	working.Wait()
+	g.stop.Store(true) // also when the amount is reached
 	close(ended)
 	watching.Wait()
 	if err := ctx.Err(); err != nil {
@@ -168,9 +174,7 @@ type worker struct {
 	mu   sync.Mutex // guards the connection against interrupt
 	conn conn
 
-	due      time.Time // of the next request, if the load has a rate
-	interval time.Duration
-	keep     int // of so many messages one is remembered
+	keep int // of so many messages one is remembered
 }
 
 func (w *worker) dial() error {
@@ -193,15 +197,11 @@ func (w *worker) interrupt() {
 	w.conn.SetDeadline(time.Now()) //nolint:errcheck // of a connection that is closed
 }
 
-func (w *worker) prepare(began time.Time, a amount) {
+func (w *worker) prepare(a amount) {
 	w.outcome = newOutcome(w.g.Mix)
 	w.done.Store(0)
 	if a.keepIDs > 0 {
 		w.keep = max(1, int(a.requests)/a.keepIDs)
-	}
-	if w.g.Rate > 0 {
-		w.interval = time.Duration(float64(time.Second) * float64(w.g.Connections) / float64(w.g.Rate))
-		w.due = began.Add(w.interval * time.Duration(w.n) / time.Duration(w.g.Connections))
 	}
 }
 
@@ -209,9 +209,11 @@ func (w *worker) run() {
 	for !w.g.stop.Load() && w.g.left.Add(-1) >= 0 {
 		began := time.Now()
 		if w.g.Rate > 0 {
-			began = w.due
-			waitUntil(w.due)
-			w.due = w.due.Add(w.interval)
+			due, ok := <-w.g.dues
+			if !ok {
+				return
+			}
+			began = due
 		}
 		op, tenant, request := w.next()
 		a, err := w.conn.do(request)
@@ -272,6 +274,27 @@ func messageID(body []byte) string {
 		}
 	}
 	return ""
+}
+
+// tick is how often requests fall due. To wake for each alone would take a good part of the machine that is measured.
+const tick = time.Millisecond
+
+// pace says when requests are due, for whichever connection is free next. What nobody takes in time waits, and is late.
+func (g *generator) pace(began time.Time) {
+	defer close(g.dues)
+	due := func(n int64) time.Time { return began.Add(time.Duration(n) * time.Second / time.Duration(g.Rate)) }
+	var n int64
+	for next := began; !g.stop.Load(); next = next.Add(tick) {
+		waitUntil(next)
+		for free := true; free && !due(n).After(time.Now()); {
+			select {
+			case g.dues <- due(n):
+				n++
+			default:
+				free = false // a whole second's requests wait already
+			}
+		}
+	}
 }
 
 // waitUntil sleeps more exactly than time.Sleep, which may be a millisecond late.

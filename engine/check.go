@@ -157,7 +157,8 @@ func (c *checker) leads(env *environment) {
 func (c *checker) people(env *environment) {
 	s := &env.store
 	for addr, p := range s.people.Scan(c.tx, kv.Range{}) {
-		switch told := s.summary(c.tx, string(addr)); {
+		told := s.summary(c.tx, string(addr))
+		switch told.Alone = told.Alone && p.Alone; {
 		case told.isZero():
 			c.report("person %x is stored as %+v, and no lead or charged message has this address", addr, p)
 		case !p.equal(&told):

@@ -201,8 +201,8 @@ func TestLeadsChange(t *testing.T) {
 	if _, err := w.SetLead(who, bo.ID.String(), LeadInput{FirstName: ptr("Bo")}, ""); err != nil {
 		t.Errorf("changing the name only: %v", err)
 	}
-	if r := w.send(who, SendRequest{Email: "ana@example.com"}); r.Lead.ID != ana.ID {
-		t.Errorf("of two leads with an address the older one is meant: %s, want %s", r.Lead.ID, ana.ID)
+	if r := w.send(who, SendRequest{Email: "ana@example.com"}); r.Message.Lead != ana.ID {
+		t.Errorf("of two leads with an address the older one is meant: %s, want %s", r.Message.Lead, ana.ID)
 	}
 	if _, err := w.SetLead(who, bo.ID.String(), LeadInput{AltEmails: [3]*string{ptr("")}, CustomFields: []byte("null")}, ""); err != nil {
 		t.Error(err)

@@ -13,6 +13,7 @@ import (
 // changes in the transaction that changes them. Of whom they say nothing there is no record.
 type person struct {
 	Lead    LeadID   // the oldest lead with the address; zero if there is none
+	Alone   bool     // that lead has no other address; false may also be that nobody looked
 	Charged bool     // the plan was charged for a message to it
 	Lines   []LineID // those with a unit for such a message, sorted; never changed in place, since copies share it
 }
@@ -20,7 +21,7 @@ type person struct {
 func (p *person) isZero() bool { return p.equal(&person{}) }
 
 func (p *person) equal(other *person) bool {
-	return p.Lead == other.Lead && p.Charged == other.Charged && slices.Equal(p.Lines, other.Lines)
+	return p.Lead == other.Lead && p.Alone == other.Alone && p.Charged == other.Charged && slices.Equal(p.Lines, other.Lines)
 }
 
 func (p *person) find(line LineID) (at int, known bool) {
@@ -101,17 +102,24 @@ func (s *store) retrace(tx *kv.Tx, old, m *Message) {
 // putAddresses brings the index of leads by address, and the persons there, from old to l; nil is none.
 func (s *store) putAddresses(tx *kv.Tx, old, l *Lead) {
 	had, has := old.addresses(), l.addresses()
+	if slices.Equal(had, has) {
+		return
+	}
 	for _, addr := range had {
 		if !slices.Contains(has, addr) {
 			s.leadByAddr.Delete(tx, addressKey(addr, old.ID.key()))
-			s.changePerson(tx, addr, func(p *person) { p.Lead = s.oldestLead(tx, addr) })
+			s.changePerson(tx, addr, func(p *person) { p.Lead, p.Alone = s.oldestLead(tx, addr) })
 		}
 	}
 	for _, addr := range has {
 		if !slices.Contains(had, addr) {
 			s.leadByAddr.Put(tx, addressKey(addr, l.ID.key()))
-			s.changePerson(tx, addr, func(p *person) { p.Lead = older(p.Lead, l.ID) })
 		}
+		s.changePerson(tx, addr, func(p *person) {
+			if p.Lead = older(p.Lead, l.ID); p.Lead == l.ID {
+				p.Alone = len(has) == 1
+			}
+		})
 	}
 }
 
@@ -123,17 +131,21 @@ func older(a, b LeadID) LeadID {
 	return b
 }
 
-// oldestLead searches the index for the oldest lead with an address, zero if there is none.
-func (s *store) oldestLead(tx *kv.Tx, addr string) (id LeadID) {
+// oldestLead searches the index for the oldest lead with an address, zero if there is none. It is alone if it has
+// no other.
+func (s *store) oldestLead(tx *kv.Tx, addr string) (id LeadID, alone bool) {
 	if key := s.leadByAddr.First(tx, kv.Prefix(addressKey(addr))); key != nil {
 		id = idOf[leadKind](key)
+		l, _ := s.leads.Get(tx, id.key())
+		alone = len(l.addresses()) == 1
 	}
-	return id
+	return id, alone
 }
 
 // summary is the person at an address as the indexes have it.
 func (s *store) summary(tx *kv.Tx, addr string) person {
-	p := person{Lead: s.oldestLead(tx, addr)}
+	var p person
+	p.Lead, p.Alone = s.oldestLead(tx, addr)
 	charged := personPrefix(addr, true)
 	rest := kv.Prefix(charged)
 	for {

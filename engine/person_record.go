@@ -9,6 +9,7 @@ const (
 	personLead    protowire.Number = 1
 	personCharged protowire.Number = 2
 	personLine    protowire.Number = 3 // one field for each
+	personAlone   protowire.Number = 4
 )
 
 func encodePerson(w *recordWriter, p person) {
@@ -17,6 +18,7 @@ func encodePerson(w *recordWriter, p person) {
 	for _, line := range p.Lines {
 		w.id(personLine, line.ID)
 	}
+	w.flag(personAlone, p.Alone)
 }
 
 func decodePerson(r recordReader) (p person, err error) {
@@ -28,6 +30,8 @@ func decodePerson(r recordReader) (p person, err error) {
 			p.Charged = r.flag()
 		case personLine:
 			p.Lines = append(p.Lines, LineID{r.id()})
+		case personAlone:
+			p.Alone = r.flag()
 		}
 	}
 	return p, r.err

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -37,9 +38,9 @@ type aPerson struct {
 
 func (p aPerson) is(when string, lead LeadID, charged bool, lines ...LineID) {
 	p.t.Helper()
-	want := person{lead, charged, lines}
-	if got, _ := p.known(p.who, p.addr); !got.equal(&want) {
-		p.t.Errorf("%s: %s is known as %+v, want %+v", when, p.addr, got, want)
+	got, _ := p.known(p.who, p.addr)
+	if want := (person{Lead: lead, Alone: got.Alone, Charged: charged, Lines: lines}); !got.equal(&want) {
+		p.t.Errorf("%s: %s is known as %+v, want lead %s, charged %v, lines %s", when, p.addr, got, lead, charged, lines)
 	}
 	p.verify()
 }
@@ -58,7 +59,7 @@ func TestPersonOfMessages(t *testing.T) {
 	p := anyone()
 	p.is("before anything", none, false)
 	first := from(p, a)
-	lead := first.Lead.ID
+	lead := first.Message.Lead
 	p.is("a message", lead, true, a)
 	second := from(p, a)
 	p.is("a second", lead, true, a)
@@ -80,28 +81,28 @@ func TestPersonOfMessages(t *testing.T) {
 	if m, ok := w.deliver(Production, a); !ok || m.ID != sent.Message.ID {
 		t.Fatalf("not delivered: %+v", m)
 	}
-	if _, err := w.DeleteLeads(who, []string{sent.Lead.ID.String()}); err != nil {
+	if _, err := w.DeleteLeads(who, []string{sent.Message.Lead.String()}); err != nil {
 		t.Fatal(err)
 	}
 	p.is("delivered, and the lead is deleted", none, true, a)
 
 	p = anyone()
 	later := w.send(who, SendRequest{Phone: p.addr, Line: a.String(), Scheduled: w.clock.now().Add(time.Hour).Format(time.RFC3339)})
-	p.is("a message for later", later.Lead.ID, false)
+	p.is("a message for later", later.Message.Lead, false)
 	w.clock.pass(time.Hour)
 	w.release(Production)
-	p.is("it is released", later.Lead.ID, true, a)
+	p.is("it is released", later.Message.Lead, true, a)
 
 	p, mail := anyone(), aPerson{w, who, "several@example.com"}
 	several := w.send(who, SendRequest{Phone: p.addr, Email: mail.addr, Line: b.String()})
 	if len(several.Message.To) != 2 {
 		t.Fatalf("it goes to %q", several.Message.To)
 	}
-	p.is("a message to several addresses", several.Lead.ID, true, b)
-	mail.is("a message to several addresses", several.Lead.ID, true, b)
+	p.is("a message to several addresses", several.Message.Lead, true, b)
+	mail.is("a message to several addresses", several.Message.Lead, true, b)
 	w.cancelOne(who, several.Message)
-	p.is("it is cancelled", several.Lead.ID, false)
-	mail.is("it is cancelled", several.Lead.ID, false)
+	p.is("it is cancelled", several.Message.Lead, false)
+	mail.is("it is cancelled", several.Message.Lead, false)
 }
 
 // TestPersonOfAttempts: tries and failures change nothing; a message that leaves its line takes that along.
@@ -112,7 +113,7 @@ func TestPersonOfAttempts(t *testing.T) {
 	q := w.queue(Production)
 	p := aPerson{w, who, phone()}
 	sent := w.send(who, to(p.addr))
-	lead := sent.Lead.ID
+	lead := sent.Message.Lead
 	handOver := func() {
 		t.Helper()
 		w.release(Production)
@@ -153,13 +154,13 @@ func TestPersonOfPutOff(t *testing.T) {
 	late := w.send(who, to(today.addr))
 	w.clock.pass(24 * time.Hour)
 	early := w.send(who, to(tomorrow.addr))
-	today.is("it has a unit of its day", late.Lead.ID, true, line)
-	tomorrow.is("it has a unit of the next day", early.Lead.ID, true, line)
+	today.is("it has a unit of its day", late.Message.Lead, true, line)
+	tomorrow.is("it has a unit of the next day", early.Message.Lead, true, line)
 	if m, ok := w.deliver(Production, line); ok {
 		t.Fatalf("delivered %+v: that day is spent", m)
 	}
-	today.is("its day is over, and the next is spent", late.Lead.ID, true)
-	tomorrow.is("another is put off", early.Lead.ID, true, line)
+	today.is("its day is over, and the next is spent", late.Message.Lead, true)
+	tomorrow.is("another is put off", early.Message.Lead, true, line)
 }
 
 // TestPersonOfLeads: an address is the oldest lead's that has it, whatever becomes of the others.
@@ -205,7 +206,7 @@ func TestPersonOfLeads(t *testing.T) {
 	}
 	one.is("the oldest is deleted", younger, false)
 	three.is("the oldest is deleted", younger, false)
-	if got := w.send(who, to(one.addr)).Lead.ID; got != younger {
+	if got := w.send(who, to(one.addr)).Message.Lead; got != younger {
 		t.Errorf("a message to it is to lead %s, want %s", got, younger)
 	}
 }
@@ -291,9 +292,9 @@ func TestToSchema2(t *testing.T) {
 	}
 	w.send(who, SendRequest{Phone: person, Email: "mail@example.com", AltEmails: [3]*string{ptr("alt@example.com")}, Scheduled: "2030-01-01"})
 	w.save(who, LeadInput{Phone: ptr(phone())}) // a lead without messages
-	lead := w.send(who, to(phone())).Lead
+	lead := w.lead(who, w.send(who, to(phone())))
 	w.forge(func(tx *kv.Tx) { // a message without a lead
-		who.env.putLead(tx, lead, nil)
+		who.env.putLead(tx, &lead, nil)
 		who.env.countLeads(tx, lead.List, -1)
 	})
 	before := w.contents()
@@ -340,8 +341,51 @@ func TestEveryAddressIsJudged(t *testing.T) {
 	older := w.save(who, LeadInput{Email: ptr("older@example.com"), Phone: ptr(phone())}).Created[0]
 	younger := w.save(who, LeadInput{Email: ptr("younger@example.com"), Phone: ptr(phone())}).Created[0]
 	for _, req := range []SendRequest{{Phone: younger.Phone, Email: older.Email}, {Phone: older.Phone, Email: younger.Email}} {
-		if got := w.send(who, req).Lead.ID; got != older.ID {
+		if got := w.send(who, req).Message.Lead; got != older.ID {
 			t.Errorf("to %s and %s: lead %s, want the older, %s", req.Phone, req.Email, got, older.ID)
 		}
 	}
+}
+
+// TestLeadWithOneAddress: a send does not read a lead that is known to have but one address; so that must be true.
+func TestLeadWithOneAddress(t *testing.T) {
+	w := newWorld(t, unlimited())
+	w.line(Production, 0, 0)
+	who := w.in(Production)
+	addr, other := phone(), "other@example.com"
+	is := func(when string, alone bool, to ...string) {
+		t.Helper()
+		if got, _ := w.known(who, addr); got.Alone != alone {
+			t.Errorf("%s: the lead has one address: %v, want %v", when, got.Alone, alone)
+		}
+		if got := w.send(who, SendRequest{Phone: addr}).Message.To; !slices.Equal(got, to) {
+			t.Errorf("%s: a message goes to %q, want %q", when, got, to)
+		}
+		w.verify()
+	}
+	change := func(id LeadID, in LeadInput) {
+		t.Helper()
+		if _, err := w.SetLead(who, id.String(), in, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lead := w.send(who, SendRequest{Phone: addr}).Message.Lead
+	is("a new lead", true, addr)
+	change(lead, LeadInput{Email: &other})
+	is("it is given a mailbox", false, addr)
+	change(lead, LeadInput{FirstName: ptr("Ana")})
+	is("it is given a name", false, addr)
+	change(lead, LeadInput{Email: ptr("")})
+	is("the other is taken away", true, addr)
+	change(lead, LeadInput{AltEmails: [3]*string{&other}})
+	is("it is given an alternate", false, addr, other)
+
+	second := w.send(who, SendRequest{Phone: phone(), AltPhones: [3]*string{nil, &addr}}).Message.Lead
+	is("a younger lead has the address, too", false, addr, other)
+	if _, err := w.DeleteLeads(who, []string{lead.String()}); err != nil {
+		t.Fatal(err)
+	}
+	is("the younger one is left", false, addr)
+	change(second, LeadInput{Phone: &addr, AltPhones: [3]*string{nil, ptr("")}})
+	is("it has no other any more", true, addr)
 }

@@ -260,7 +260,7 @@ func TestJSONRecordsAreRead(t *testing.T) {
 	if got := w.get(who, sent.Message.ID); !reflect.DeepEqual(got, sent.Message) {
 		t.Errorf("got %+v, want %+v", got, sent.Message)
 	}
-	w.send(who, to(sent.Lead.Phone))
+	w.send(who, to(w.lead(who, sent).Phone))
 	w.send(who, to(phone()))
 	if got := w.usage(who, limitDay).Used; got != 3 {
 		t.Errorf("%d used, want 3", got)

@@ -179,11 +179,11 @@ var planSentences = map[string]string{
 
 // accept stores the message with what it took, inside the transaction.
 func (env *environment) accept(tx *kv.Tx, who Caller, s *send, d *draft, h *hold) *SendResult {
-	r := &SendResult{Lead: env.settleLead(tx, d), NewLead: d.lead.ID.IsZero()}
+	r := &SendResult{NewLead: d.lead.ID.IsZero()}
 	m := &r.Message
 	*m = Message{
 		ID: newID[messageKind](tx, env), Text: s.Text, Attachments: s.Attachments, AttachmentNames: s.AttachmentNames,
-		Channel: s.channel, To: d.to, RecipientName: s.Name, Lead: r.Lead.ID, Line: s.line, Pinned: !s.line.IsZero(),
+		Channel: s.channel, To: d.to, RecipientName: s.Name, Lead: env.settleLead(tx, d), Line: s.line, Pinned: !s.line.IsZero(),
 		Window: s.Window, BatchID: s.BatchID, CorrelationID: s.CorrelationID, Owner: s.Owner, CRM: s.CRM,
 		MadeBy: who.madeBy(), Updated: tx.Now,
 	}
@@ -209,7 +209,7 @@ func createdAt(now time.Time, id MessageID) time.Time {
 
 // settleLead stores the draft's lead: new, or with the alternates that the request brought. The draft stays as it
 // is, since the transaction may run again.
-func (env *environment) settleLead(tx *kv.Tx, d *draft) *Lead {
+func (env *environment) settleLead(tx *kv.Tx, d *draft) LeadID {
 	lead := &d.lead
 	switch {
 	case lead.ID.IsZero():
@@ -217,12 +217,12 @@ func (env *environment) settleLead(tx *kv.Tx, d *draft) *Lead {
 		made.List = env.quickSends(tx).ID
 		made = env.addLead(tx, made)
 		env.countLeads(tx, made.List, 1)
-		lead = &made
+		return made.ID
 	case d.old != nil && (lead.AltPhones != d.old.AltPhones || lead.AltEmails != d.old.AltEmails):
 		lead.Updated = tx.Now
 		env.putLead(tx, d.old, lead)
 	}
-	return lead
+	return lead.ID
 }
 
 // charge writes what h holds into the stored totals and the message.

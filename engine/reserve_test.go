@@ -548,7 +548,7 @@ func TestLineMadeAgain(t *testing.T) {
 		if r.Message.Status != Scheduled {
 			t.Errorf("made again as %s: the message is %s", channel, r.Message.Status)
 		}
-		if _, err := w.CancelForLead(who, CancelRequest{Lead: r.Lead.ID.String()}); err != nil {
+		if _, err := w.CancelForLead(who, CancelRequest{Lead: r.Message.Lead.String()}); err != nil {
 			t.Fatal(err)
 		}
 		if channel == IMessage {

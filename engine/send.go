@@ -211,7 +211,7 @@ func errNoRecipient() error {
 // what it needs. It is made twice: to reserve what it needs, and inside the transaction, where it
 // must still need the same.
 type draft struct {
-	lead       Lead  // with the alternates merged; without id if it is new
+	lead       Lead  // with the alternates merged; without id if it is new; only its id if it has no other address
 	old        *Lead // as it was, if the request brings alternates
 	to         []string
 	lines      []candidate // to try, in turn
@@ -282,9 +282,13 @@ func (env *environment) resolveLead(people *personReader, s *send, d *draft) err
 			return Errorf(NotFound, "Lead not found or access denied")
 		}
 	} else {
-		oldest, err := s.recipientLead(people)
+		oldest, alone, err := s.recipientLead(people)
 		if err != nil {
 			return err
+		}
+		if alone && !s.alternates() {
+			d.lead.ID = oldest
+			return nil
 		}
 		d.lead, found = env.store.leads.Get(tx, oldest.key())
 	}
@@ -292,7 +296,7 @@ func (env *environment) resolveLead(people *personReader, s *send, d *draft) err
 		first, last, _ := strings.Cut(strings.TrimSpace(s.Name), " ")
 		d.lead = Lead{FirstName: first, LastName: strings.TrimSpace(last), Phone: s.Phone, Email: s.Email, Source: "api", Owner: s.Owner, CRM: s.CRM}
 	}
-	if s.AltPhones == [3]*string{} && s.AltEmails == [3]*string{} {
+	if !s.alternates() {
 		return nil
 	}
 	old := d.lead
@@ -308,21 +312,28 @@ func (env *environment) resolveLead(people *personReader, s *send, d *draft) err
 	return nil
 }
 
-// recipientLead returns the oldest lead with one of the addresses that the request names, zero if there is none.
-func (s *send) recipientLead(people *personReader) (oldest LeadID, err error) {
+// alternates tells whether the request brings any.
+func (s *send) alternates() bool { return s.AltPhones != [3]*string{} || s.AltEmails != [3]*string{} }
+
+// recipientLead returns the oldest lead with one of the addresses that the request names, zero if there is none, and
+// whether what the request names is known to be all that the lead has.
+func (s *send) recipientLead(people *personReader) (oldest LeadID, alone bool, err error) {
 	if s.Phone != "" {
 		// What a lead has was normalised when it was stored, and to find that out costs a tenth of doing it again.
-		if oldest = people.at(s.Phone).Lead; oldest.IsZero() && !s.normalised {
+		p := people.at(s.Phone)
+		if p.Lead.IsZero() && !s.normalised {
 			if err := s.normalisePhone(); err != nil {
-				return oldest, err
+				return oldest, false, err
 			}
-			oldest = people.at(s.Phone).Lead
+			p = people.at(s.Phone)
 		}
+		oldest, alone = p.Lead, p.Alone && s.Email == ""
 	}
 	if s.Email != "" {
-		oldest = older(oldest, people.at(s.Email).Lead)
+		p := people.at(s.Email)
+		oldest, alone = older(oldest, p.Lead), p.Alone && s.Phone == ""
 	}
-	return oldest, nil
+	return oldest, alone, nil
 }
 
 // addresses are those to try, in the documented order. A recipient in the request stands in for the lead's own.
@@ -382,8 +393,7 @@ func (env *environment) linesFor(tx *kv.Tx, s *send) ([]*lineState, error) {
 // SendResult is what became of a request to send.
 type SendResult struct {
 	MessageView
-	Lead    *Lead
-	NewLead bool
+	NewLead bool // its lead was made for it
 	Limits  []LimitState
 	Replay  *Answer
 }

@@ -8,6 +8,16 @@ import (
 	"time"
 )
 
+// lead returns the lead of a message.
+func (w *world) lead(who Caller, r SendResult) Lead {
+	w.t.Helper()
+	l, err := w.Lead(who, r.Message.Lead.String())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return l
+}
+
 func TestLeadOfMessage(t *testing.T) {
 	w := newWorld(t, unlimited())
 	who := w.in(Production)
@@ -15,11 +25,12 @@ func TestLeadOfMessage(t *testing.T) {
 	w.lineOf(w.operator(Production), Email, LineChange{Email: ptr("line@example.com")})
 
 	fresh := w.send(who, SendRequest{Phone: "(202) 555-9001", Name: "Ana de Souza"})
-	if !fresh.NewLead || fresh.Lead.Phone != "+12025559001" || fresh.Lead.FirstName != "Ana" || fresh.Lead.LastName != "de Souza" {
-		t.Errorf("a new person makes a lead: got %+v", fresh.Lead)
+	ana := w.lead(who, fresh)
+	if !fresh.NewLead || ana.Phone != "+12025559001" || ana.FirstName != "Ana" || ana.LastName != "de Souza" {
+		t.Errorf("a new person makes a lead: got %+v", ana)
 	}
 	lists, _ := w.Lists(who)
-	if len(lists) != 1 || lists[0].Name != QuickSends || lists[0].Leads != 1 || lists[0].ID != fresh.Lead.List {
+	if len(lists) != 1 || lists[0].Name != QuickSends || lists[0].Leads != 1 || lists[0].ID != ana.List {
 		t.Errorf("the lead goes to Quick Sends: got %+v", lists)
 	}
 	saved, err := w.CreateLeads(who, nil, LeadBatch{Leads: []LeadInput{{
@@ -47,8 +58,8 @@ func TestLeadOfMessage(t *testing.T) {
 		{"an SMS to a mailbox's person takes the phone", SendRequest{Email: "bo@example.com", Type: "sms"}, []string{"+12025559002", "+12025559003"}},
 	} {
 		r := w.send(who, tt.req)
-		if r.NewLead || r.Lead.ID != bo.ID || r.Message.Lead != bo.ID || !slices.Equal(r.Message.To, tt.to) {
-			t.Errorf("%s: got new %v, lead %s, to %q; want %s, %q", tt.name, r.NewLead, r.Lead.ID, r.Message.To, bo.ID, tt.to)
+		if r.NewLead || r.Message.Lead != bo.ID || !slices.Equal(r.Message.To, tt.to) {
+			t.Errorf("%s: got new %v, lead %s, to %q; want %s, %q", tt.name, r.NewLead, r.Message.Lead, r.Message.To, bo.ID, tt.to)
 		}
 	}
 	// Alternates are merged: only what the request says changes.
@@ -60,12 +71,12 @@ func TestLeadOfMessage(t *testing.T) {
 	if !slices.Contains(r.Message.To, "+12025559004") {
 		t.Errorf("the new alternate is tried at once: got %q", r.Message.To)
 	}
-	if r := w.send(who, SendRequest{Phone: "+12025559004"}); r.Lead.ID != bo.ID {
-		t.Errorf("the new alternate finds the lead: got %s, want %s", r.Lead.ID, bo.ID)
+	if r := w.send(who, SendRequest{Phone: "+12025559004"}); r.Message.Lead != bo.ID {
+		t.Errorf("the new alternate finds the lead: got %s, want %s", r.Message.Lead, bo.ID)
 	}
 	made := w.send(who, SendRequest{Phone: "+12025559020", AltEmails: [3]*string{ptr("NEW@example.com")}})
-	if !made.NewLead || made.Lead.AltEmails[0] != "new@example.com" {
-		t.Errorf("a new lead gets the alternates: got %+v", made.Lead)
+	if lead := w.lead(who, made); !made.NewLead || lead.AltEmails[0] != "new@example.com" {
+		t.Errorf("a new lead gets the alternates: got %+v", lead)
 	}
 }
 

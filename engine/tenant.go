@@ -24,6 +24,7 @@ type tenant struct {
 	epoch   atomic.Uint64
 	current atomic.Pointer[Workspace]
 	zone    atomic.Pointer[time.Location]
+	dayEnds atomic.Pointer[dayEnds] // of the day that was asked for last
 	plan    atomic.Pointer[Plan]
 	rates   atomic.Pointer[rates]
 	deleted atomic.Bool

@@ -83,6 +83,23 @@ func loadCounters(tx *kv.Tx, w Workspace, p pool) *counters {
 	}
 }
 
+// dayEnds is when a day and its month end somewhere.
+type dayEnds struct {
+	zone       *time.Location
+	day        quota.Label
+	end, month time.Time
+}
+
+// ends returns when a day and its month end, which every answer to a send says.
+func (t *tenant) ends(zone *time.Location, day quota.Label) (end, month time.Time) {
+	known := t.dayEnds.Load()
+	if known == nil || known.zone != zone || known.day != day {
+		known = &dayEnds{zone, day, day.End(zone), day.MonthEnd(zone)}
+		t.dayEnds.Store(known)
+	}
+	return known.end, known.month
+}
+
 // planDay is today's label in the workspace's time zone.
 func (t *tenant) planDay() quota.Label {
 	now, _ := t.engine.clock.trusted()
@@ -129,7 +146,7 @@ func (env *environment) planLimits() []LimitState {
 	if n.Day < today {
 		n.Committed, n.Reserved = quota.Sums{}, quota.Sums{}
 	}
-	end, month := today.End(zone), today.MonthEnd(zone)
+	end, month := t.ends(zone, today)
 	ml, nl := c.messages.Limits(), c.contacts.Limits()
 	return []LimitState{
 		{Name: limitDay, Limit: ml.First, Used: m.Committed.First, Reserved: m.Reserved.First, Window: day, ResetsAt: end},

@@ -242,7 +242,7 @@ func (db *DB) moveIn(t *table) error {
 // moved, or somebody waits for the table.
 func (db *DB) rest(took time.Duration, moved float64) {
 	filled := float64(db.state.Load().active.size.Load()) / float64(db.opt.Overlay/2)
-	if moved <= filled || db.awaited.Load() > 0 {
+	if moved <= 2*filled || db.awaited.Load() > 0 {
 		return
 	}
 	select {

@@ -2,6 +2,7 @@ package address
 
 import (
 	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -111,6 +112,20 @@ func TestPhoneOfEveryCountry(t *testing.T) {
 				if got, err := Phone(raw, "+1"); err != nil || got != want {
 					t.Errorf("%s: Phone(%q) = %q, %v, want %s", region, raw, got, err, want)
 				}
+			}
+		}
+	}
+}
+
+// Numbers of +1 are not parsed by the library: it must say the same of them, whatever their area.
+func TestPhoneOfNANP(t *testing.T) {
+	for area := 200; area < 1000; area++ {
+		for _, local := range []string{"0000000", "1112222", "2000000", "5550142", "5551212", "7654321", "9110000", "9999999"} {
+			number := fmt.Sprintf("+1%d%s", area, local)
+			parsed, err := phonenumbers.Parse(number, "")
+			want := err == nil && phonenumbers.IsValidNumber(parsed) && phonenumbers.Format(parsed, phonenumbers.E164) == number
+			if got, err := Phone(number, ""); (err == nil) != want || want && got != number {
+				t.Errorf("Phone(%q) = %q, %v; the library says %v", number, got, err, want)
 			}
 		}
 	}
