@@ -13,6 +13,9 @@ type Path string
 // packed tells whether the bucket is a packed one.
 func (p Path) packed() bool { return p != "" && p[len(p)-1] == '~' }
 
+// appendOnly tells whether the bucket is one that can only be appended to.
+func (p Path) appendOnly() bool { return p != "" && p[len(p)-1] == '+' }
+
 // Join returns the path of the bucket called name inside p.
 func (p Path) Join(name string) Path { return p + "/" + Path(name) }
 

@@ -54,6 +54,9 @@ func checkBucket(path Path, b *bolt.Bucket, faults *[]string) error {
 		}
 		return nil
 	}
+	if path.appendOnly() {
+		return checkLog(b, path, faults)
+	}
 	return b.ForEach(func(key, value []byte) error {
 		if value == nil {
 			return checkBucket(path.Join(string(key)), b.Bucket(key), faults)

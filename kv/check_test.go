@@ -50,12 +50,13 @@ func TestFlippedBitIsFound(t *testing.T) {
 		notes.Put(tx, []byte("over several pages"), note{Text: long(10_000)})
 		bucketAt("inner/bucket").Put(tx, []byte("k"), note{Text: "deep"})
 		Index{Path: "index"}.Put(tx, []byte("an index key"))
+		lines.Append(tx, []byte("a line"))
 		tx.NewID(tag)
 	})
 	closeTest(t, db)
 	db = openTest(t, path, Options{})
 	values := storedValues(t, db)
-	equal(t, "number of stored values", len(values), 7) // with the header and the lease
+	equal(t, "number of stored values", len(values), 8) // with the header and the lease
 	closeTest(t, db)
 
 	for _, v := range values {
@@ -92,6 +93,8 @@ func checkFound(t *testing.T, path string, v stored, tag Tag, what string) {
 			tx.NewID(tag)
 		case "index":
 			Index{Path: v.path}.Any(tx, Range{})
+		case lines.Path:
+			lines.Get(tx, 0)
 		default:
 			bucketAt(v.path).Get(tx, v.key)
 		}

@@ -120,7 +120,7 @@ func (c *crashMember) onWorld(w *world) {
 	}
 }
 
-var crashPaths = []Path{"a", "b/x", "b/k~", "b/z/deep", "c", "s", "s/t"}
+var crashPaths = []Path{"a", "b/x", "b/k~", "b/z/deep", "c", "s", "s/t", lines.Path}
 
 // text is unlike any other one.
 func (w *workload) text(n int) string {
@@ -132,6 +132,10 @@ func (w *workload) steps() []step {
 	path := crashPaths[w.IntN(5)]
 	one := step{kind: "put", path: path, key: string(number(w.IntN(40)))}
 	switch n := w.IntN(100); {
+	case n < 8:
+		return []step{{kind: "append", path: lines.Path, text: w.text(w.IntN(2000))}}
+	case n < 11:
+		return []step{{kind: "drop segment", path: lines.Path}}
 	case n < 45:
 		one.text = w.text(w.IntN(200))
 	case n < 62:

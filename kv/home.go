@@ -9,11 +9,12 @@ import (
 // looking for its path: in memory by lists, in the file by place. It is made when the bucket is first asked
 // for, and stays until the database is closed.
 type home struct {
-	path   Path
-	hash   uint64
-	outer  *home // of the bucket around it, nil if there is none
-	chain  *home // the next with the same place in homes
-	packed bool  // its keys rest in the file in runs
+	path       Path
+	hash       uint64
+	outer      *home // of the bucket around it, nil if there is none
+	chain      *home // the next with the same place in homes
+	packed     bool  // its keys rest in the file in runs
+	appendOnly bool
 
 	lists   [4]atomic.Pointer[list] // its changes, by the last bits of their table's number
 	place   atomic.Pointer[place]
@@ -42,7 +43,7 @@ func (all *homes) home(path Path) *home {
 	if h := first.find(path, hash); h != nil {
 		return h
 	}
-	h := &home{path: path, hash: hash, packed: path.packed()}
+	h := &home{path: path, hash: hash, packed: path.packed(), appendOnly: path.appendOnly()}
 	if outer := path.outer(); outer != "" {
 		h.outer = all.home(outer)
 	}

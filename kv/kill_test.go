@@ -80,6 +80,15 @@ const writers = 8
 func checkAcknowledged(t *testing.T, db *DB, last []int64) {
 	t.Helper()
 	look(t, db, func(tx *Tx) bool {
+		var logged [writers]int64
+		for i, line := range lines.Scan(tx, 0, lines.Len(tx)) {
+			var w int
+			var n int64
+			if _, err := fmt.Sscan(string(line), &w, &n); err != nil || n != logged[w]+1 {
+				t.Errorf("line %d is %q, %v; %d lines of that writer come before it", i, line, err, logged[w])
+			}
+			logged[w] = n
+		}
 		for w := range writers {
 			var n int64
 			for key, v := range bucketAt(writerPath(w)).Scan(tx, Range{}) {
@@ -88,8 +97,8 @@ func checkAcknowledged(t *testing.T, db *DB, last []int64) {
 				}
 			}
 			total, _ := bucketAt("totals").Get(tx, number(w))
-			if n < last[w] || n > last[w]+1 || total.N != n {
-				t.Errorf("writer %d: %d records, total %d; %d were acknowledged", w, n, total.N, last[w])
+			if n < last[w] || n > last[w]+1 || total.N != n || logged[w] != n {
+				t.Errorf("writer %d: %d records, total %d, %d lines; %d were acknowledged", w, n, total.N, logged[w], last[w])
 			}
 			last[w] = n
 		}
@@ -131,6 +140,7 @@ func writeNext(tx *Tx, w int) int64 {
 	total, _ := totals.Get(tx, number(w))
 	total.N++
 	totals.Put(tx, number(w), total)
+	lines.Append(tx, fmt.Appendf(nil, "%d %d", w, total.N))
 	bucketAt(writerPath(w)).Put(tx, number(int(total.N)), note{long(int(total.N * 37 % 900)), total.N})
 	return total.N
 }

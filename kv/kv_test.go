@@ -186,6 +186,12 @@ func keysOf(tx *Tx, path Path, r Range) (keys []string) {
 		}
 		return keys
 	}
+	if path.appendOnly() {
+		for key := range tx.scan(tx.home(nil, path), r) {
+			keys = append(keys, string(key))
+		}
+		return keys
+	}
 	for key := range (bucketAt(path)).Scan(tx, r) {
 		keys = append(keys, string(key))
 	}

@@ -1,9 +1,11 @@
 package kv
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -77,6 +79,19 @@ func (m model) keys(path Path, r Range) (keys []string) {
 	return keys
 }
 
+// logEnds returns the first number that is in an append-only bucket, and the next one.
+func (m model) logEnds(path Path) (first, end uint64) {
+	keys := m.keys(path, Range{})
+	if len(keys) == 0 {
+		return 0, 0
+	}
+	first = binary.BigEndian.Uint64([]byte(keys[0]))
+	return first, first + uint64(len(keys))
+}
+
+// stepSegment is how many records the steps take away from an append-only bucket, if there are more.
+const stepSegment = 4
+
 // A step is one call of a transaction's function; what it reads is told as text.
 type step struct {
 	kind      string
@@ -106,6 +121,16 @@ func (o step) onModel(m model) string {
 		for i := o.from; i < o.to; i++ {
 			delete(m[o.path], string(number(i)))
 		}
+	case "append":
+		_, n := m.logEnds(o.path)
+		m.put(o.path, string(logKey(n)), o.text)
+		return fmt.Sprint(n)
+	case "drop segment":
+		first, end := m.logEnds(o.path)
+		for n := first; end > first+stepSegment && n < first+stepSegment; n++ {
+			delete(m[o.path], string(logKey(n)))
+		}
+		return fmt.Sprint(first, end)
 	case "get":
 		text, ok := m[o.path][o.key]
 		return fmt.Sprint(text, ok)
@@ -134,6 +159,15 @@ func (o step) onTx(tx *Tx) string {
 		for i := o.from; i < o.to; i++ {
 			b.Delete(tx, number(i))
 		}
+	case "append":
+		return fmt.Sprint(Log{Path: o.path}.Append(tx, []byte(o.text)))
+	case "drop segment":
+		l := Log{Path: o.path}
+		first, end := l.First(tx), l.Len(tx)
+		if end > first+stepSegment {
+			l.DropSegment(tx, stepSegment, first/stepSegment)
+		}
+		return fmt.Sprint(first, end)
 	case "get":
 		if o.path.packed() {
 			return fmt.Sprint("", Index{Path: o.path}.Has(tx, []byte(o.key)))
@@ -182,6 +216,7 @@ func (m member) run(tx *Tx, told *[]string) error {
 var (
 	anyPath  = rapid.SampledFrom([]Path{"a/x", "a/k~", "a/z/deep", "ab", "b"})
 	anyOuter = rapid.OneOf(anyPath, rapid.SampledFrom([]Path{"a", "a/z"}))
+	anyRead  = rapid.OneOf(anyOuter, rapid.SampledFrom([]Path{AppendOnlyRoot, lines.Path}))
 	anyKey   = rapid.OneOf(
 		rapid.SampledFrom([]string{"\x00", "k", "k\x00", "k\xff", "\xff", "\xff\xff"}),
 		rapid.Map(rapid.IntRange(0, 1500), func(i int) string { return string(number(i)) }),
@@ -190,14 +225,20 @@ var (
 	anyBound = rapid.OneOf(rapid.Just([]byte(nil)), rapid.Map(anyKey, func(key string) []byte { return []byte(key) }))
 	anyOp    = rapid.Custom(func(t *rapid.T) step {
 		o := step{
-			kind: rapid.SampledFrom([]string{"put", "put", "delete", "put many", "delete many", "drop", "get", "children", "scan", "scan"}).Draw(t, "kind"),
+			kind: rapid.SampledFrom([]string{"put", "put", "delete", "put many", "delete many", "drop", "append", "append", "drop segment", "get", "children", "scan", "scan"}).Draw(t, "kind"),
 			path: anyPath.Draw(t, "path"),
 		}
 		switch o.kind {
-		case "drop", "children", "scan":
+		case "drop":
 			o.path = anyOuter.Draw(t, "path")
+		case "children", "scan":
+			o.path = anyRead.Draw(t, "path")
+		case "append", "drop segment":
+			o.path = lines.Path
 		}
 		switch o.kind {
+		case "append":
+			o.text = anyText.Draw(t, "text")
 		case "put":
 			o.text = anyText.Draw(t, "text")
 			fallthrough
@@ -324,10 +365,15 @@ func (m *machine) settle(t *rapid.T) {
 func (m *machine) compare(t *rapid.T) {
 	got := model{}
 	_, err := View(m.db, func(tx *Tx) (int, error) {
-		for _, path := range []Path{"a", "a/x", "a/k~", "a/z", "a/z/deep", "ab", "b"} {
-			if path.packed() {
+		for _, path := range []Path{"a", "a/x", "a/k~", "a/z", "a/z/deep", "ab", "b", AppendOnlyRoot, lines.Path} {
+			switch {
+			case path.packed():
 				got.putAll(path, keysOf(tx, path, Range{}))
-			} else {
+			case path.appendOnly():
+				for n, data := range (Log{Path: path}).Scan(tx, 0, math.MaxUint64) {
+					got.put(path, string(logKey(n)), string(data))
+				}
+			default:
 				for key, v := range bucketAt(path).Scan(tx, Range{}) {
 					got.put(path, string(key), v.Text)
 				}

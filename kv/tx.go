@@ -81,8 +81,17 @@ func (tx *Tx) unseal(path Path, key, value []byte) (version byte, data []byte, o
 	return version, data, err == nil
 }
 
-// put stores at key the value that is sealed around data.
+// put stores at key the value that is sealed around data, in place of what was there.
 func (tx *Tx) put(h *home, key []byte, version byte, data []byte) {
+	if h.appendOnly {
+		tx.refuseChange(h)
+		return
+	}
+	tx.store(h, key, version, data)
+}
+
+// store is put, for any bucket.
+func (tx *Tx) store(h *home, key []byte, version byte, data []byte) {
 	if len(key) == 0 || len(key) > maxKeyBytes || len(data) > maxValueBytes-valueHeader {
 		tx.fail(fmt.Errorf("bucket %q can't hold a key of %d bytes with a value of %d", h.path, len(key), len(data)))
 		return
@@ -121,7 +130,7 @@ func (tx *Tx) mayHoldRecords(h *home) bool {
 		wrong = tx.own.holdsBuckets(path) || !tx.own.drops(path) && tx.under.holdsBuckets(h)
 	}
 	for outer := h.outer; outer != nil && !wrong; outer = outer.outer {
-		wrong = tx.own.holdsRecords(outer) || !tx.own.drops(outer.path) && tx.under.holdsRecords(outer)
+		wrong = outer.appendOnly || tx.own.holdsRecords(outer) || !tx.own.drops(outer.path) && tx.under.holdsRecords(outer)
 	}
 	if wrong {
 		tx.fail(fmt.Errorf("there can be no record in bucket %q: a bucket has a name, and holds either records or buckets", path))
@@ -145,6 +154,10 @@ func (tx *Tx) allocate(n int) []byte {
 
 func (tx *Tx) delete(h *home, key []byte) {
 	tx.mustWrite()
+	if h.appendOnly {
+		tx.refuseChange(h)
+		return
+	}
 	if tx.get(h, key) != nil {
 		tx.change(h, append(tx.allocate(len(key)), key...), nil)
 	}
@@ -155,9 +168,18 @@ func (tx *Tx) change(h *home, key, value []byte) {
 	tx.own.set(op{h, key, value})
 }
 
-// Drop deletes the bucket at path and every bucket inside it.
+// refuseChange fails the transaction because it would change what is in an append-only bucket.
+func (tx *Tx) refuseChange(h *home) {
+	tx.fail(fmt.Errorf("in bucket %q nothing can be put or deleted: it can only be appended to", h.path))
+}
+
+// Drop deletes the bucket at path and every bucket inside it. Nothing in [AppendOnlyRoot] can be dropped.
 func (tx *Tx) Drop(path Path) {
 	tx.mustWrite()
+	if within(path, AppendOnlyRoot) {
+		tx.fail(fmt.Errorf("bucket %q can't be dropped: append-only buckets lie in %q", path, AppendOnlyRoot))
+		return
+	}
 	tx.own.drop(path)
 }
 
