@@ -32,10 +32,15 @@ func (f adminFlags) call(out *output, name string, in any) error {
 }
 
 func (f adminFlags) ask(name string, in, answer any) error {
+	return f.with(func(c *httpapi.AdminClient) error { return c.Call(name, in, answer) })
+}
+
+// with calls fn with a client of the server.
+func (f adminFlags) with(fn func(*httpapi.AdminClient) error) error {
 	path, done, err := socketPath(f.Data)
 	if err == nil {
 		defer done()
-		err = httpapi.NewAdminClient(path).Call(name, in, answer)
+		err = fn(httpapi.NewAdminClient(path))
 	}
 	if errors.Is(err, httpapi.ErrNoServer) || errors.Is(err, os.ErrNotExist) {
 		return &noServerError{f.Data}
@@ -410,7 +415,7 @@ func (c clockAccept) Run(out *output) error { return c.call(out, "clock/accept",
 
 type checkCommand struct {
 	adminFlags
-	Keys string `help:"Directory of the pepper and the master key; DATA/keys by default." type:"path" placeholder:"DIR"`
+	Keys string `help:"Directory of the pepper, the master key and the signing key of the audit log; DATA/keys by default." type:"path" placeholder:"DIR"`
 }
 
 // Run asks the server; if none is running it opens the data directory itself.

@@ -28,6 +28,7 @@ type cli struct {
 	Line      lineCommand      `cmd:"" help:"Make, show and change lines."`
 	Usage     usageCommand     `cmd:"" help:"Show every limit of a workspace and what is used of it."`
 	Message   messageCommand   `cmd:"" help:"Show and settle messages whose outcome is not known."`
+	Audit     auditCommand     `cmd:"" help:"Show the log of who looked at what, and check what was exported of it."`
 	Clock     clockCommand     `cmd:"" help:"Accept the clock after it jumped ahead."`
 	Check     checkCommand     `cmd:"" help:"Read everything and report what is wrong. Also works on a stopped data directory."`
 	Bench     benchCommand     `cmd:"" help:"Measure what this machine can do, with a server and data of its own."`

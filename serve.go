@@ -30,12 +30,13 @@ import (
 type serveFlags struct {
 	Data              string         `help:"Data directory; made if absent." default:"./tuco-data" type:"path"`
 	Listen            string         `help:"Address to listen on." default:"127.0.0.1:8420" placeholder:"ADDR"`
-	Keys              string         `help:"Directory of the pepper and the master key; DATA/keys by default." type:"path" placeholder:"DIR"`
+	Keys              string         `help:"Directory of the pepper, the master key and the signing key of the audit log; DATA/keys by default." type:"path" placeholder:"DIR"`
 	MaxSize           size           `help:"Largest size of the database, such as 20GiB; unlimited by default." default:"0" placeholder:"SIZE"`
 	Reserve           size           `help:"Space on the disk, and below max-size, that only revoking keys and its like may use; at it, workspaces become READ_ONLY." default:"256MiB" placeholder:"SIZE"`
 	Overlay           size           `help:"Memory for what is in the redo log but not moved into the database yet; the log's size is bounded by about the same. When it is full, writers wait." default:"128MiB" placeholder:"SIZE"`
 	StagingTransports bool           `help:"Let lines of staging use real transports."`
 	AllowFetch        []netip.Prefix `help:"Private networks from which attachments may be fetched." placeholder:"CIDR"`
+	Anchor            []string       `help:"Where the newest checkpoint of the audit log is kept outside the database: a file, a directory, or + and a file that is appended to. May be given more than once; DATA/anchor by default." sep:"none" placeholder:"PATH"`
 	AllowNetworkFs    bool           `help:"Open a database on a network file system, where locks can't be relied on."`
 	Concurrency       int            `help:"Most connections at a time." default:"10000"`
 	DrainTimeout      time.Duration  `help:"How long requests and sends that were begun may take after SIGTERM." default:"30s"`
@@ -111,7 +112,9 @@ type server struct {
 	socket net.Listener
 	ended  chan error // of a listener that broke
 
-	flushing atomic.Bool
+	flushing    atomic.Bool
+	anchoring   atomic.Bool
+	anchorFails atomic.Bool // and that was said
 }
 
 // start opens the data directory and begins to serve. When it returns without error, requests are answered.
@@ -151,9 +154,12 @@ func (s *server) start() (err error) {
 	tune(f.Overlay)
 	s.eng, err = engine.Open(engine.Options{
 		Dir: f.Data, KeysDir: f.Keys, MaxSize: int64(f.MaxSize), Reserve: int64(f.Reserve), Overlay: int64(f.Overlay), StagingTransports: f.StagingTransports,
-		AllowFetch: f.AllowFetch, AllowNetworkFS: f.AllowNetworkFs, Log: log,
+		AllowFetch: f.AllowFetch, AllowNetworkFS: f.AllowNetworkFs, Anchors: f.Anchor, Log: log,
 	})
 	if err != nil {
+		return err
+	}
+	if err := s.eng.StartAudit(version); err != nil {
 		return err
 	}
 	if r := s.eng.Recovery(); r.Transactions > 0 {
@@ -178,7 +184,7 @@ func (s *server) start() (err error) {
 	if err != nil {
 		return err
 	}
-	s.admin = httpapi.NewAdmin(s.eng, log)
+	s.admin = httpapi.NewAdmin(s.eng, version, log)
 	return nil
 }
 
@@ -210,6 +216,9 @@ func (s *server) Addr() string { return s.ln.Addr().String() }
 // flushEvery is how far the last uses of keys may be behind.
 const flushEvery = 30 * time.Second
 
+// anchorEvery is how far the audit log's anchors may be behind.
+const anchorEvery = time.Second
+
 // catchSignals is called before anything is made that a signal must not leave behind.
 func catchSignals() <-chan os.Signal {
 	signals := make(chan os.Signal, 2)
@@ -219,8 +228,9 @@ func catchSignals() <-chan os.Signal {
 
 // wait serves until a signal, or until something broke, and then stops.
 func (s *server) wait(signals <-chan os.Signal) error {
-	flush := time.NewTicker(flushEvery)
+	flush, anchor := time.NewTicker(flushEvery), time.NewTicker(anchorEvery)
 	defer flush.Stop()
+	defer anchor.Stop()
 	for {
 		select {
 		case sig := <-signals:
@@ -239,7 +249,21 @@ func (s *server) wait(signals <-chan os.Signal) error {
 			if s.flushing.CompareAndSwap(false, true) { // a long check holds up writes, but no signal
 				go s.flush()
 			}
+		case <-anchor.C:
+			if s.anchoring.CompareAndSwap(false, true) {
+				go s.anchor()
+			}
 		}
+	}
+}
+
+// anchor keeps the audit log's anchors up to date.
+func (s *server) anchor() {
+	defer s.anchoring.Store(false)
+	if err := s.eng.KeepAudit(); err != nil && !errors.Is(err, kv.ErrStopped) && s.anchorFails.CompareAndSwap(false, true) {
+		s.log.Error().Err(err).Msg("the audit log's anchors are not up to date; it is tried again each second")
+	} else if err == nil {
+		s.anchorFails.Store(false)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tuco/engine/auditlog"
 )
 
 // clock tells the time by which days are opened. It follows the wall clock back at once (labels never
@@ -99,11 +101,15 @@ func (c *clock) judge() (t time.Time, held bool) {
 func (c *clock) accept() { c.trust.Store(c.read()) }
 
 // AcceptClock makes the wall clock's time the one by which days open, after a jump.
-func (a Admin) AcceptClock() {
+func (a Admin) AcceptClock() error {
+	if err := a.e.recordAlone(auditlog.Entry{Event: "clock.accepted", Actor: operatorActor}); err != nil {
+		return err
+	}
 	a.e.clock.accept()
 	for _, t := range a.e.allTenants() {
 		a.e.work.wakeAll(t)
 	}
+	return nil
 }
 
 // ClockHeld tells whether the wall clock jumped ahead, so that no new day is opened until the

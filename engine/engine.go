@@ -6,12 +6,14 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
 
+	"tuco/engine/auditlog"
 	"tuco/engine/transport"
 	"tuco/kv"
 )
@@ -38,6 +40,8 @@ type Options struct {
 	// Overlay bounds the memory, in bytes, of what is durable in the redo log but not in the database yet.
 	// [kv.Options] says what if 0.
 	Overlay int64
+	// Anchors are where the newest checkpoint of the audit log is kept outside the database; Dir/anchor if there are none.
+	Anchors []string
 	// StagingTransports lets staging lines use real transports, as production does.
 	StagingTransports bool
 	// AllowFetch are networks from which attachments may be fetched although they are private.
@@ -60,6 +64,7 @@ type Engine struct {
 	keys    *keyCache
 	tags    tags
 	work    workHook
+	audit   audit
 	room    atomic.Int64 // the newest verdict on the disk's room: see StorageLow
 
 	mu      sync.RWMutex // guards tenants
@@ -106,12 +111,15 @@ func (e *Engine) load() (err error) {
 	if e.keys, err = newKeyCache(); err != nil {
 		return err
 	}
+	if err := e.openAudit(); err != nil {
+		return fmt.Errorf("opening the audit log: %w", err)
+	}
 	return e.loadTenants()
 }
 
 // Close writes what is kept in memory for a while and closes the database. Nothing may be called after it.
 func (e *Engine) Close() error {
-	err := e.FlushKeyUse()
+	err := errors.Join(e.FlushKeyUse(), e.stopAudit())
 	if errors.Is(err, kv.ErrNoRoom) || errors.Is(err, kv.ErrStopped) {
 		err = nil // the newest uses are lost, as after a crash
 	}
@@ -136,6 +144,9 @@ func (e *Engine) Stats() kv.Stats { return e.db.Stats() }
 
 // clockChanged logs that the clock was set, or that a day may open again.
 func (e *Engine) clockChanged(ahead time.Duration, held bool) {
+	e.audit.pending.add(auditlog.Entry{Event: "clock.jumped", Actor: systemActor, Detail: map[string]string{
+		"ahead": ahead.String(), "held": strconv.FormatBool(held),
+	}})
 	switch {
 	case held:
 		e.log.Warn().Dur("ahead", ahead).Msg("the clock jumped ahead; no new day is opened until it is accepted or time has caught up")

@@ -9,6 +9,9 @@ func (e *Engine) Warnings() []string {
 	if e.ClockHeld() {
 		warnings = append(warnings, "The clock jumped ahead: no new day is opened until it is accepted (tuco clock accept) or time has caught up.")
 	}
+	if err := e.AuditTrouble(); err != nil {
+		warnings = append(warnings, "Staff access is refused: "+err.Error()+".")
+	}
 	return warnings
 }
 

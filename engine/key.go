@@ -8,9 +8,11 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	"tuco/engine/auditlog"
 	"tuco/kv"
 )
 
@@ -199,7 +201,34 @@ func (who Caller) createKey(tx *kv.Tx, in NewKey, secret string) (Key, error) {
 		return k, err
 	}
 	who.env.keys().Put(tx, k.ID.key(), k)
-	return k, nil
+	created := who.entry("key.created")
+	if in.Secret != "" {
+		created.Detail = map[string]string{"secret": "imported"}
+	}
+	return k, who.recordKey(tx, created, k)
+}
+
+// recordKey records what was done to a key, and what it is after that. Names are the customer's, and stay out.
+func (who Caller) recordKey(tx *kv.Tx, entry auditlog.Entry, k Key) error {
+	if entry.Detail == nil {
+		entry.Detail = map[string]string{}
+	}
+	entry.Kind, entry.Object = "key", k.ID.String()
+	entry.Detail["role"] = string(k.Role)
+	entry.Detail["scopes"] = joinScopes(k.Scopes)
+	entry.Detail["disabled"] = strconv.FormatBool(k.Disabled)
+	if !k.Expires.IsZero() {
+		entry.Detail["expires"] = k.Expires.UTC().Format(time.RFC3339)
+	}
+	return who.tenant.engine.record(tx, entry)
+}
+
+func joinScopes(scopes []Scope) string {
+	words := make([]string, len(scopes))
+	for i, s := range scopes {
+		words[i] = string(s)
+	}
+	return strings.Join(words, " ")
 }
 
 // grant returns the scopes that a new or changed key gets: never more than its maker has. The operator
@@ -317,7 +346,7 @@ func (e *Engine) SetKey(who Caller, id string, change KeyChange) (Key, error) {
 			return Key{}, err
 		}
 	}
-	return who.changeKey(id, func(tx *kv.Tx, k *Key) error {
+	return who.changeKey(id, change.entry(who), func(tx *kv.Tx, k *Key) error {
 		if !k.Revoked.IsZero() {
 			return Errorf(Conflict, "This key was revoked")
 		}
@@ -328,6 +357,22 @@ func (e *Engine) SetKey(who Caller, id string, change KeyChange) (Key, error) {
 		}
 		return who.applyKey(tx, k, change)
 	})
+}
+
+// entry begins the entry of the change, with the names of what it changes.
+func (c KeyChange) entry(who Caller) auditlog.Entry {
+	var changed []string
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{{"name", c.Name != nil}, {"role", c.Role != nil}, {"scopes", c.Scopes != nil}, {"allow", c.Allow != nil}, {"disabled", c.Disabled != nil}} {
+		if f.set {
+			changed = append(changed, f.name)
+		}
+	}
+	e := who.entry("key.changed")
+	e.Detail = map[string]string{"changed": strings.Join(changed, " ")}
+	return e
 }
 
 func (who Caller) applyKey(tx *kv.Tx, k *Key, change KeyChange) error {
@@ -366,7 +411,7 @@ func (e *Engine) RevokeKey(who Caller, id string) error {
 	if err := who.Require(KeysManage); err != nil {
 		return err
 	}
-	_, err := who.changeKey(id, func(tx *kv.Tx, k *Key) error {
+	_, err := who.changeKey(id, who.entry("key.revoked"), func(tx *kv.Tx, k *Key) error {
 		for _, s := range k.Secrets {
 			credentials.Delete(tx, s.Digest)
 		}
@@ -394,7 +439,9 @@ func (e *Engine) RotateKey(who Caller, id string, overlap time.Duration) (Key, s
 		return Key{}, "", Errorf(Invalid, "overlap must be from 0 to %s", maxOverlap)
 	}
 	secret := newSecret(who.env.name)
-	k, err := who.changeKey(id, func(tx *kv.Tx, k *Key) error {
+	rotated := who.entry("key.rotated")
+	rotated.Detail = map[string]string{"overlap": overlap.String()}
+	k, err := who.changeKey(id, rotated, func(tx *kv.Tx, k *Key) error {
 		switch {
 		case !k.Revoked.IsZero():
 			return Errorf(Conflict, "This key was revoked")
@@ -426,7 +473,7 @@ func (e *Engine) RotateKey(who Caller, id string, overlap time.Duration) (Key, s
 
 // changeKey runs fn on a key of the caller's environment that has no more rights than the caller: a
 // key can't get at, or shut out, a mightier one.
-func (who Caller) changeKey(id string, fn func(tx *kv.Tx, k *Key) error) (Key, error) {
+func (who Caller) changeKey(id string, entry auditlog.Entry, fn func(tx *kv.Tx, k *Key) error) (Key, error) {
 	key, err := parseID[keyKind](who, id, "Invalid key id", "Key not found")
 	if err != nil {
 		return Key{}, err
@@ -452,7 +499,7 @@ func (who Caller) changeKey(id string, fn func(tx *kv.Tx, k *Key) error) (Key, e
 		}
 		k.Updated = tx.Now
 		who.env.keys().Put(tx, key.key(), k)
-		return k, nil
+		return k, who.recordKey(tx, entry, k)
 	})
 }
 

@@ -56,7 +56,7 @@ func TestSecrets(t *testing.T) {
 	}
 	all = append(all, "hunter2hunter2")
 	files, err := filepath.Glob(filepath.Join(w.opt.Dir, "keys", "*"))
-	if err != nil || len(files) != 2 {
+	if err != nil || len(files) != 3 {
 		t.Fatalf("key files: %q, %v", files, err)
 	}
 	for _, file := range append(files, filepath.Join(w.opt.Dir, DatabaseName)) {
@@ -93,7 +93,7 @@ func TestSecrets(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if left, _ := filepath.Glob(filepath.Join(w.opt.Dir, "keys", "*")); len(left) != 2 {
+	if left, _ := filepath.Glob(filepath.Join(w.opt.Dir, "keys", "*")); len(left) != 3 {
 		t.Errorf("a refused start made new keys: %q", left)
 	}
 	w.open()

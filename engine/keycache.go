@@ -59,9 +59,10 @@ func unauthorized() *Error { return Errorf(Unauthorized, "Unauthorized") }
 func (e *Engine) Authenticate(secret string, addr netip.Addr) (Caller, error) {
 	switch {
 	case strings.HasPrefix(secret, staffPrefix), strings.HasPrefix(secret, auditorPrefix):
-		denied := Errorf(Unauthorized, "Unauthorized").With(CodeTokenNotAccepted)
-		return Caller{}, denied
+		e.audit.misuses.add(misuse{reason: "another realm's"})
+		return Caller{}, unauthorized().With(CodeTokenNotAccepted)
 	case !strings.HasPrefix(secret, keyPrefix):
+		e.audit.misuses.add(misuse{reason: "unknown"})
 		return Caller{}, unauthorized()
 	}
 	p, err := e.principal(e.secrets.digest(secret))
@@ -69,16 +70,38 @@ func (e *Engine) Authenticate(secret string, addr netip.Addr) (Caller, error) {
 		return Caller{}, err
 	}
 	now := e.opt.Now()
-	if p == nil || p.disabled || !p.expires.IsZero() && !now.Before(p.expires) || p.caller.tenant.deleted.Load() {
+	if reason := p.refused(now); reason != "" {
+		e.audit.misuses.add(p.misuse(reason))
 		return Caller{}, unauthorized()
 	}
 	who := p.caller
 	who.Addr = addr.Unmap()
 	if !allowed(p.allow, who.Addr) {
+		e.audit.misuses.add(p.misuse("from another network"))
 		return Caller{}, Errorf(Forbidden, "This API key may not be used from this address").With(CodeAddressNotAllowed)
 	}
 	p.use.mark(now, who.Addr)
 	return who, nil
+}
+
+// refused returns why what a secret opens is nothing now, "" if it opens something.
+func (p *principal) refused(now time.Time) string {
+	switch {
+	case p == nil, p.caller.tenant.deleted.Load():
+		return "unknown"
+	case p.disabled:
+		return "disabled"
+	case !p.expires.IsZero() && !now.Before(p.expires):
+		return "expired"
+	}
+	return ""
+}
+
+func (p *principal) misuse(reason string) misuse {
+	if p == nil || reason == "unknown" {
+		return misuse{reason: reason}
+	}
+	return misuse{p.caller.tenant.id, p.caller.env.name, p.caller.key.String(), reason}
 }
 
 // principal returns what digest opens, nil if nothing.

@@ -3,7 +3,9 @@ package engine
 import (
 	"cmp"
 	"slices"
+	"strconv"
 
+	"tuco/engine/auditlog"
 	"tuco/engine/quota"
 	"tuco/kv"
 )
@@ -100,7 +102,7 @@ func (a Admin) SetPlan(name string, change PlanChange) (Plan, error) {
 			return p, err
 		}
 		plans.Put(tx, []byte(name), p)
-		return p, nil
+		return p, a.e.record(tx, auditlog.Entry{Event: "plan.changed", Actor: operatorActor, Kind: "plan", Object: name, Detail: p.detail()})
 	})
 	if err != nil {
 		return p, storageError(err)
@@ -113,6 +115,19 @@ func (a Admin) SetPlan(name string, change PlanChange) (Plan, error) {
 		}
 	}
 	return p, nil
+}
+
+// detail is what the audit log says of a plan.
+func (p Plan) detail() map[string]string {
+	number := func(n int64) string { return strconv.FormatInt(n, 10) }
+	d := map[string]string{
+		"messagesPerDay": number(p.MessagesPerDay), "messagesPerMonth": number(p.MessagesPerMonth),
+		"newContactsPerDay": number(p.NewContactsPerDay), "phoneLines": number(p.PhoneLines), "emailLines": number(p.EmailLines),
+	}
+	if p.RequestsPerMinute != nil {
+		d["requestsPerMinute"] = number(*p.RequestsPerMinute)
+	}
+	return d
 }
 
 // Plans returns every plan, built in or made, by name.

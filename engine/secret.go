@@ -102,10 +102,7 @@ func writeSecret(dir, kind string) (id string, err error) {
 
 func readSecret(dir, kind, id string) (s secret, err error) {
 	path := secretFile(dir, kind, id)
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return s, fmt.Errorf("%q is missing, and the database can't be used without it: put it back from your copy of the keys", path)
-	}
+	text, err := readSecretFile(path)
 	if err != nil {
 		return s, err
 	}
@@ -114,6 +111,15 @@ func readSecret(dir, kind, id string) (s secret, err error) {
 		return s, fmt.Errorf("%q is damaged: it should hold 64 hex digits", path)
 	}
 	return secret{id, [32]byte(raw)}, nil
+}
+
+// readSecretFile reads a file that the database names.
+func readSecretFile(path string) ([]byte, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%q is missing, and the database can't be used without it: put it back from your copy of the keys", path)
+	}
+	return text, err
 }
 
 func randomBytes(n int) []byte {

@@ -10,6 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"tuco/engine/auditlog"
 	"tuco/engine/schedule"
 	"tuco/kv"
 )
@@ -164,7 +165,9 @@ func (a Admin) CreateWorkspace(name, plan, timezone string) (Workspace, error) {
 			w.Tags[e] = hex.EncodeToString(tag[:])
 		}
 		workspaces.Put(tx, []byte(w.ID), w)
-		return w, nil
+		return w, a.e.record(tx, auditlog.Entry{
+			Event: "workspace.created", Actor: operatorActor, Workspace: string(w.ID), Detail: map[string]string{"plan": w.Plan, "timezone": w.Timezone},
+		})
 	})
 	if err != nil {
 		return w, storageError(err)
@@ -234,17 +237,47 @@ func (a Admin) SetWorkspace(id WorkspaceID, change WorkspaceChange) (Workspace, 
 		if !ok {
 			return w, Errorf(NotFound, "There is no workspace %q", string(id))
 		}
+		was := w
 		change.apply(&w, tx.Now)
 		if _, ok := getPlan(tx, w.Plan); !ok {
 			return w, Errorf(NotFound, "There is no plan %q", w.Plan)
 		}
 		workspaces.Put(tx, []byte(id), w)
-		return w, nil
+		return w, a.e.recordChange(tx, was, w)
 	})
 	if err != nil {
 		return w, err
 	}
 	return w, t.changed(change.Plan != nil || change.ReadOnly != nil)
+}
+
+// recordChange records what became of a workspace: its state apart from the rest.
+func (e *Engine) recordChange(tx *kv.Tx, was, is Workspace) error {
+	detail := map[string]string{}
+	if is.Plan != was.Plan {
+		detail["plan"], detail["planBefore"] = is.Plan, was.Plan
+	}
+	if is.Timezone != was.Timezone {
+		detail["timezone"], detail["timezoneBefore"] = is.Timezone, was.Timezone
+	}
+	if is.Name != was.Name {
+		detail["changed"] = "name"
+	}
+	entry := auditlog.Entry{Event: "workspace.changed", Actor: operatorActor, Workspace: string(is.ID), Detail: detail}
+	if len(detail) > 0 {
+		if err := e.record(tx, entry); err != nil {
+			return err
+		}
+	}
+	entry.Event, entry.Detail = "workspace.active", map[string]string{"before": string(was.ReadOnly)}
+	switch is.ReadOnly {
+	case was.ReadOnly:
+		return nil
+	case "":
+	default:
+		entry.Event, entry.Detail["reason"] = "workspace.read-only", string(is.ReadOnly)
+	}
+	return e.record(tx, entry)
 }
 
 func (c WorkspaceChange) check() error {
@@ -298,7 +331,7 @@ func (a Admin) DeleteWorkspace(id WorkspaceID) error {
 		}
 		workspaces.Delete(tx, []byte(id))
 		tx.Drop(id.path())
-		return struct{}{}, nil
+		return struct{}{}, a.e.record(tx, auditlog.Entry{Event: "workspace.deleted", Actor: operatorActor, Workspace: string(id)})
 	})
 	if err != nil {
 		return err

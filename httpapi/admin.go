@@ -9,8 +9,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"os"
+	"strconv"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/rs/zerolog"
 
 	"tuco/engine"
@@ -24,13 +27,16 @@ type AdminServer struct {
 	admin  engine.Admin
 	log    zerolog.Logger
 	server *http.Server
+
+	version string
 }
 
 // NewAdmin makes the operator's server.
-func NewAdmin(eng *engine.Engine, log zerolog.Logger) *AdminServer {
-	a := &AdminServer{eng: eng, admin: eng.Admin(), log: log}
+func NewAdmin(eng *engine.Engine, version string, log zerolog.Logger) *AdminServer {
+	a := &AdminServer{eng: eng, admin: eng.Admin(), version: version, log: log}
 	mux := http.NewServeMux()
 	a.addCommands(mux)
+	a.addAuditCommands(mux)
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
@@ -119,6 +125,15 @@ var ErrNoServer = errors.New("no server is running")
 
 // Call runs a command and decodes its answer into out.
 func (c *AdminClient) Call(name string, in, out any) error {
+	var data bytes.Buffer
+	if err := c.Fetch(name, in, &data); err != nil {
+		return err
+	}
+	return json.Unmarshal(data.Bytes(), out)
+}
+
+// Fetch runs a command and writes its answer to w as it comes.
+func (c *AdminClient) Fetch(name string, in any, w io.Writer) error {
 	body, err := json.Marshal(in)
 	if err != nil {
 		return err
@@ -131,18 +146,19 @@ func (c *AdminClient) Call(name string, in, out any) error {
 		return err
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusOK {
+		_, err = io.Copy(w, resp.Body)
+		return err
+	}
 	data, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return err
 	}
-	if resp.StatusCode != http.StatusOK {
-		var e errorResponse
-		if json.Unmarshal(data, &e) != nil || e.Error == "" {
-			e.Error = resp.Status
-		}
-		return errors.New(e.Error)
+	var e errorResponse
+	if json.Unmarshal(data, &e) != nil || e.Error == "" {
+		e.Error = resp.Status
 	}
-	return json.Unmarshal(data, out)
+	return errors.New(e.Error)
 }
 
 // Nothing is the input, or the answer, of a command that has none.
@@ -380,12 +396,107 @@ func (a *AdminServer) addCommands(mux *http.ServeMux) {
 		return newMessageObject(who.Workspace(), &engine.MessageView{Message: m}), nil
 	})
 	command(a, mux, "clock/accept", func(Nothing) (Nothing, error) {
-		a.admin.AcceptClock()
-		return Nothing{}, nil
+		return Nothing{}, a.admin.AcceptClock()
 	})
 	command(a, mux, "check", func(Nothing) (CheckOutput, error) {
 		faults, err := a.eng.Check()
 		return CheckOutput{append([]string{}, faults...)}, err
+	})
+}
+
+// AuditLogInput says which entries of the audit log to show.
+type AuditLogInput struct {
+	From  uint64 `json:"from,omitzero"`
+	Limit int    `json:"limit,omitzero"`
+}
+
+// AuditLogOutput has entries as they stand in the log, and where the next ones begin.
+type AuditLogOutput struct {
+	Entries []jsontext.Value `json:"entries"`
+	Next    uint64           `json:"next"`
+}
+
+// AuditKeysOutput has the verifier keys of the audit log, the newest last.
+type AuditKeysOutput struct {
+	Keys []string `json:"keys"`
+}
+
+// CheckpointOutput has a signed checkpoint of the audit log.
+type CheckpointOutput struct {
+	Checkpoint string `json:"checkpoint"`
+}
+
+// ExportInput says what of the audit log to export. Empty is all.
+type ExportInput struct {
+	Workspace  string `json:"workspace,omitzero"`
+	From       string `json:"from,omitzero"`
+	To         string `json:"to,omitzero"`
+	Checkpoint string `json:"checkpoint,omitzero"` // an earlier one, signed
+}
+
+func (in ExportInput) bounds() (r engine.AuditRange, err error) {
+	r.Workspace = engine.WorkspaceID(in.Workspace)
+	if in.Checkpoint != "" {
+		r.Earlier = []byte(in.Checkpoint)
+	}
+	if r.From, err = queryDate("from", in.From); err == nil {
+		r.To, err = queryDate("to", in.To)
+	}
+	return r, err
+}
+
+// export answers with a bundle of the audit log. It is made before the first byte goes, so that an answer is a whole one.
+func (a *AdminServer) export(w http.ResponseWriter, req *http.Request) {
+	const name = "audit/export"
+	var in ExportInput
+	var r engine.AuditRange
+	body, err := io.ReadAll(io.LimitReader(req.Body, bodyBytes))
+	if err == nil {
+		err = strictjson.Unmarshal(body, &in, strictjson.RejectUnknown)
+	}
+	if err == nil {
+		r, err = in.bounds()
+	}
+	var file *os.File
+	if err == nil {
+		if file, err = a.eng.TempFile(); err == nil {
+			defer file.Close()
+			_, err = a.admin.ExportAudit(file, a.version, r)
+		}
+	}
+	if err == nil {
+		_, err = file.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		a.answer(w, name, nil, err)
+		return
+	}
+	a.log.Info().Str("command", name).Msg("admin command")
+	if info, err := file.Stat(); err == nil {
+		w.Header().Set("Content-Length", strconv.FormatInt(info.Size(), 10)) // so that a cut-off answer is known as one
+	}
+	w.Header().Set("Content-Type", "application/x-tar")
+	io.Copy(w, file) //nolint:errcheck // the client notices
+}
+
+func (a *AdminServer) addAuditCommands(mux *http.ServeMux) {
+	mux.HandleFunc("POST /audit/export", a.export)
+	command(a, mux, "audit/log", func(in AuditLogInput) (AuditLogOutput, error) {
+		lines, next, err := a.admin.AuditLines(in.From, min(or(in.Limit, 100), 1000))
+		out := AuditLogOutput{Entries: []jsontext.Value{}, Next: next}
+		for _, line := range lines {
+			out.Entries = append(out.Entries, jsontext.Value(bytes.TrimSpace(line)))
+		}
+		return out, err
+	})
+	command(a, mux, "audit/key", func(Nothing) (AuditKeysOutput, error) { return AuditKeysOutput{a.eng.AuditKeys()}, nil })
+	command(a, mux, "audit/rotate-key", func(Nothing) (AuditKeysOutput, error) {
+		_, err := a.admin.RotateAuditKey()
+		return AuditKeysOutput{a.eng.AuditKeys()}, err
+	})
+	command(a, mux, "audit/checkpoint", func(Nothing) (CheckpointOutput, error) {
+		signed, err := a.eng.Checkpoint()
+		return CheckpointOutput{string(signed)}, err
 	})
 }
 

@@ -28,7 +28,7 @@ func (w *world) adminSocket() string {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	a := NewAdmin(w.eng, w.srv.log)
+	a := NewAdmin(w.eng, "test", w.srv.log)
 	served := make(chan error, 1)
 	go func() { served <- a.Serve(ln) }()
 	w.t.Cleanup(func() {

@@ -90,8 +90,10 @@ func parseCheckpoint(text string) (Checkpoint, error) {
 	return c, nil
 }
 
-// unsignedCheckpoint returns the checkpoint of a signed note without looking at its signatures.
-func unsignedCheckpoint(signed []byte) (Checkpoint, error) {
+// UnsignedCheckpoint returns the checkpoint of a signed note without looking at its signatures. It is for who signed it.
+//
+// Errors: [ErrMalformed].
+func UnsignedCheckpoint(signed []byte) (Checkpoint, error) {
 	text, _, found := strings.Cut(string(signed), "\n\n")
 	if !found {
 		return Checkpoint{}, malformed("checkpoint: it has no signatures")

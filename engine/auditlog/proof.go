@@ -35,7 +35,7 @@ func Prove(seq uint64, r tlog.HashReader, signed []byte) ([]byte, error) {
 
 // checkpointOf returns the checkpoint of a signed note if r has its root.
 func checkpointOf(r tlog.HashReader, signed []byte) (Checkpoint, error) {
-	c, err := unsignedCheckpoint(signed)
+	c, err := UnsignedCheckpoint(signed)
 	if err != nil {
 		return Checkpoint{}, err
 	}

@@ -1,0 +1,195 @@
+package engine
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/renameio/v2"
+	"golang.org/x/mod/sumdb/note"
+
+	"tuco/engine/auditlog"
+	"tuco/kv"
+)
+
+// An anchor keeps the newest checkpoint outside the database: whoever brings back an older copy of that, or cuts off the
+// end of the log, does not bring back what the anchors say.
+//
+// It is named by a path. A directory holds a file for each installation, with its newest checkpoint. A file that begins
+// with + is appended to, and its last checkpoint counts: it may be one that can only be appended to. Any other file holds the
+// newest checkpoint.
+type anchor string
+
+// AnchorName is the anchor in the data directory.
+const AnchorName = "anchor"
+
+func (a anchor) appends() bool { return strings.HasPrefix(string(a), "+") }
+
+func (a anchor) file(installation string) string {
+	path := strings.TrimPrefix(string(a), "+")
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return filepath.Join(path, installation+".checkpoint")
+	}
+	return path
+}
+
+// read returns the newest checkpoint, nil if there is none yet.
+func (a anchor) read(installation string) ([]byte, error) {
+	data, err := os.ReadFile(a.file(installation))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if a.appends() {
+		data = lastCheckpoint(data, installation)
+	}
+	return data, err
+}
+
+// lastCheckpoint returns the last whole checkpoint of a file that is appended to. One that a crash cut short is left out.
+func lastCheckpoint(data []byte, installation string) []byte {
+	begin := []byte("\n" + auditlog.KeyName(installation) + "/")
+	data = append([]byte("\n"), data...)
+	for {
+		at := bytes.LastIndex(data, begin)
+		if at < 0 {
+			return nil
+		}
+		if last := data[at+1:]; bytes.HasSuffix(last, []byte("\n")) && bytes.Contains(last, []byte("\n\n")) {
+			return last
+		}
+		data = data[:at+1]
+	}
+}
+
+func (a anchor) write(installation string, signed []byte) error {
+	path := a.file(installation)
+	if !a.appends() {
+		if err := renameio.WriteFile(path, signed, 0o600); err != nil {
+			return err
+		}
+		return kv.SyncDir(filepath.Dir(path))
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(signed)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// anchors are those of this installation: the one in the data directory, unless others are named.
+func (e *Engine) anchors() []anchor {
+	if len(e.opt.Anchors) == 0 {
+		return []anchor{anchor(filepath.Join(e.opt.Dir, AnchorName))}
+	}
+	all := make([]anchor, len(e.opt.Anchors))
+	for i, path := range e.opt.Anchors {
+		all[i] = anchor(path)
+	}
+	return all
+}
+
+// checkAnchors compares the log with every anchor that it can reach. A log that is behind one, or is not the one that it
+// was made of, is not to be relied on: nothing more is signed, and staff have no access. It returns how many it found.
+func (e *Engine) checkAnchors() (found int, err error) {
+	a := &e.audit
+	state := a.state.Load()
+	verifiers, err := state.verifiers()
+	if err != nil {
+		return 0, err
+	}
+	for _, place := range e.anchors() {
+		signed, err := place.read(state.Installation)
+		if err != nil {
+			e.log.Warn().Err(err).Str("anchor", string(place)).Msg("an anchor of the audit log can't be read")
+			continue
+		}
+		if signed == nil {
+			continue
+		}
+		found++
+		c, err := auditlog.OpenCheckpoint(signed, verifiers...)
+		if err == nil {
+			_, err = kv.View(e.db, func(tx *kv.Tx) (struct{}, error) { return struct{}{}, a.compare(tx, c) })
+		}
+		if err != nil {
+			err = fmt.Errorf("the audit log does not agree with its anchor %q: %w", string(place), err)
+			a.trouble.CompareAndSwap(nil, &err)
+			e.log.Error().Err(err).Msg("staff access is refused")
+		}
+	}
+	return found, nil
+}
+
+func (s *auditState) verifiers() ([]note.Verifier, error) {
+	all := make([]note.Verifier, len(s.Verifiers))
+	for i, vkey := range s.Verifiers {
+		v, err := auditlog.ParseVerifier(vkey)
+		if err != nil {
+			return nil, fmt.Errorf("verifier key %d of the audit log: %w", i, err)
+		}
+		all[i] = v
+	}
+	return all, nil
+}
+
+// compare checks that the log continues a checkpoint of it, and takes what that says as proven.
+func (a *audit) compare(tx *kv.Tx, c auditlog.Checkpoint) error {
+	size, state := auditNodes.Len(tx), a.state.Load()
+	installation, epoch, err := auditlog.ParseOrigin(c.Origin)
+	switch {
+	case err != nil:
+		return err
+	case installation != state.Installation:
+		return fmt.Errorf("it is that of another installation, %q", installation)
+	case epoch > state.Epoch:
+		return fmt.Errorf("it is of restore epoch %d, and the log of %d", epoch, state.Epoch)
+	case c.Size > size:
+		return fmt.Errorf("the log has %d entries, and had %d: its end was cut off, or an older copy of the database was put in its place", size, c.Size)
+	}
+	root, err := auditlog.Root(c.Size, auditHashes{tx})
+	if err == nil && root != c.Root {
+		err = fmt.Errorf("the first %d entries are not those that the log had", c.Size)
+	}
+	if err != nil {
+		return err
+	}
+	if a.proven != nil && a.proven.Size() >= c.Size {
+		return nil
+	}
+	edge, err := auditlog.Edge(c.Size, auditHashes{tx})
+	if err != nil {
+		return err
+	}
+	if a.proven, err = auditlog.RangeFrom(c.Size, edge); err == nil {
+		a.chain = auditlog.ChainFrom(c.Size)
+	}
+	return err
+}
+
+// Anchor brings every anchor up to date, unless they are.
+func (e *Engine) Anchor() error {
+	a := &e.audit
+	a.anchoring.Lock()
+	defer a.anchoring.Unlock()
+	if a.trouble.Load() != nil {
+		return nil
+	}
+	signed, err := e.Checkpoint()
+	if err != nil || bytes.Equal(signed, a.anchored) {
+		return err
+	}
+	for _, place := range e.anchors() {
+		if failed := place.write(a.state.Load().Installation, signed); failed != nil {
+			err = errors.Join(err, fmt.Errorf("anchor %q of the audit log: %w", string(place), failed))
+		}
+	}
+	if err == nil {
+		a.anchored = signed
+	}
+	return err
+}

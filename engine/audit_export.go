@@ -1,0 +1,234 @@
+package engine
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"iter"
+	"os"
+	"strconv"
+	"time"
+
+	"tuco/engine/auditlog"
+	"tuco/engine/auditlog/bundle"
+	"tuco/kv"
+)
+
+// An AuditRange says what of the audit log to export. Zero is all.
+type AuditRange struct {
+	Workspace WorkspaceID // its entries alone, from the first on
+	From, To  time.Time   // entries from the first that is not before From, to the first that is not before To
+	Earlier   []byte      // a signed checkpoint of before; the bundle proves that the log continues it
+}
+
+// auditChunk is how many lines are read at a time: a long export must not keep the file from being used again.
+const auditChunk = 1000
+
+// ExportAudit writes a bundle for auditors. That it was made is itself an entry, the last one of a bundle that has no
+// end: so a workspace's bundle proves that nothing of its part is missing up to there.
+//
+// Errors: [Invalid] for an earlier checkpoint that is not this log's, [NotFound] for a workspace that never was.
+func (a Admin) ExportAudit(w io.Writer, version string, r AuditRange) (bundle.Manifest, error) {
+	x, err := a.e.auditExport(version, r)
+	if err != nil {
+		return bundle.Manifest{}, storageError(err)
+	}
+	m, err := bundle.Write(w, x)
+	return m, storageError(err)
+}
+
+func (e *Engine) auditExport(version string, r AuditRange) (*bundle.Export, error) {
+	if err := e.checkAuditRange(r); err != nil {
+		return nil, err
+	}
+	seq, err := kv.UpdateCritical(e.db, func(tx *kv.Tx) (uint64, error) { return auditNodes.Len(tx), e.record(tx, r.entry()) })
+	if err != nil {
+		return nil, err
+	}
+	signed, signer, err := e.checkpointAt(seq + 1)
+	if err != nil {
+		return nil, err
+	}
+	state := e.audit.state.Load()
+	x := &bundle.Export{
+		Product: version, Time: e.opt.Now(), Workspace: string(r.Workspace), To: seq + 1, Checkpoint: signed,
+		Signers: []bundle.Signer{signer}, Rotations: state.Rotations, TempDir: e.opt.Dir,
+	}
+	_, err = kv.View(e.db, func(tx *kv.Tx) (struct{}, error) { return struct{}{}, proveRange(tx, x, seq+1, r, state) })
+	if r.Workspace != "" {
+		x.Lines = e.workspaceLines(r.Workspace, seq+1, signed)
+	} else {
+		x.Lines = e.auditRange(x.From, x.To)
+	}
+	return x, err
+}
+
+// proveRange adds what proves the range.
+func proveRange(tx *kv.Tx, x *bundle.Export, size uint64, r AuditRange, state *auditState) (err error) {
+	hashes := auditHashes{tx}
+	if r.Earlier != nil {
+		verifiers, err := state.verifiers()
+		if err != nil {
+			return err
+		}
+		old, err := auditlog.OpenCheckpoint(r.Earlier, verifiers...)
+		if err != nil {
+			return Errorf(Invalid, "The earlier checkpoint is not one of this log: %v", err)
+		}
+		if x.Consistency, err = auditlog.ProveConsistency(old.Size, hashes, x.Checkpoint); err != nil {
+			return Errorf(Invalid, "The log does not continue the earlier checkpoint: %v", err)
+		}
+	}
+	if r.Workspace != "" {
+		return nil
+	}
+	if x.From, x.To, err = auditSeqs(tx, r, size); err != nil {
+		return err
+	}
+	if x.From > 0 {
+		if x.Edge, err = auditlog.Edge(x.From, hashes); err != nil {
+			return err
+		}
+	}
+	if x.To < size {
+		x.RangeProof, err = auditlog.ProveConsistency(x.To, hashes, x.Checkpoint)
+	}
+	return err
+}
+
+func (e *Engine) checkAuditRange(r AuditRange) error {
+	switch {
+	case r.Workspace != "" && (!r.From.IsZero() || !r.To.IsZero()):
+		return Errorf(Invalid, "A workspace's entries are exported from the first on: leave out the times")
+	case !r.To.IsZero() && r.To.Before(r.From):
+		return Errorf(Invalid, "The export ends before it begins")
+	case r.Workspace == "":
+		return nil
+	}
+	n, err := kv.View(e.db, func(tx *kv.Tx) (uint64, error) { return auditOf(r.Workspace).Len(tx), nil })
+	if err == nil && n == 0 {
+		err = Errorf(NotFound, "There is no entry of a workspace %q", string(r.Workspace))
+	}
+	return err
+}
+
+// entry is that of the export.
+func (r AuditRange) entry() auditlog.Entry {
+	e := auditlog.Entry{Event: "audit.exported", Actor: operatorActor, Workspace: string(r.Workspace), Detail: map[string]string{}}
+	for name, t := range map[string]time.Time{"from": r.From, "to": r.To} {
+		if !t.IsZero() {
+			e.Detail[name] = t.UTC().Format(time.RFC3339)
+		}
+	}
+	if r.Earlier != nil {
+		e.Detail["earlier"] = auditlog.LineHash(r.Earlier).String()
+	}
+	return e
+}
+
+// auditSeqs returns the numbers that the times of a range come to.
+func auditSeqs(tx *kv.Tx, r AuditRange, size uint64) (from, to uint64, err error) {
+	from, to = 0, size
+	begun := r.From.IsZero()
+	if begun && r.To.IsZero() {
+		return from, to, nil
+	}
+	from = size
+	if begun {
+		from = 0
+	}
+	for seq, line := range auditLines.Scan(tx, 0, size) {
+		entry, err := auditlog.ParseLine(line)
+		if err != nil {
+			return 0, 0, &auditlog.BadEntryError{Seq: seq, Reason: err.Error()}
+		}
+		if !begun && !entry.Time.Before(r.From) {
+			begun, from = true, seq
+		}
+		if begun && !r.To.IsZero() && !entry.Time.Before(r.To) {
+			return from, seq, nil
+		}
+	}
+	return from, to, nil
+}
+
+// auditRange yields the lines with the numbers from from to to.
+func (e *Engine) auditRange(from, to uint64) iter.Seq2[bundle.Line, error] {
+	return inChunks(e, from, to, func(tx *kv.Tx, from, to uint64) (lines []bundle.Line, err error) {
+		for seq := from; seq < to && err == nil; seq++ {
+			var line bundle.Line
+			line, err = auditLine(tx, seq)
+			lines = append(lines, line)
+		}
+		return lines, err
+	})
+}
+
+// workspaceLines yields a workspace's lines below size, each with its proof.
+func (e *Engine) workspaceLines(w WorkspaceID, size uint64, signed []byte) iter.Seq2[bundle.Line, error] {
+	end, err := kv.View(e.db, func(tx *kv.Tx) (uint64, error) { return auditOf(w).Len(tx), nil })
+	if err != nil {
+		return func(yield func(bundle.Line, error) bool) { yield(bundle.Line{}, err) }
+	}
+	return inChunks(e, 0, end, func(tx *kv.Tx, from, to uint64) (lines []bundle.Line, err error) {
+		for own := from; own < to; own++ {
+			seq, err := auditSeq(tx, w, own)
+			if err != nil || seq >= size {
+				return lines, err
+			}
+			line, err := auditLine(tx, seq)
+			if err == nil {
+				line.Proof, err = auditlog.Prove(seq, auditHashes{tx}, signed)
+			}
+			if err != nil {
+				return lines, err
+			}
+			lines = append(lines, line)
+		}
+		return lines, nil
+	})
+}
+
+// inChunks yields what read returns of a range, a chunk of it in each transaction. What is read of the log never changes.
+func inChunks(e *Engine, from, to uint64, read func(tx *kv.Tx, from, to uint64) ([]bundle.Line, error)) iter.Seq2[bundle.Line, error] {
+	return func(yield func(bundle.Line, error) bool) {
+		for ; from < to; from += auditChunk {
+			lines, err := kv.View(e.db, func(tx *kv.Tx) ([]bundle.Line, error) { return read(tx, from, min(to, from+auditChunk)) })
+			for _, line := range lines {
+				if err == nil && !yield(line, nil) {
+					return
+				}
+			}
+			if err != nil {
+				yield(bundle.Line{}, err)
+				return
+			}
+		}
+	}
+}
+
+// auditLine returns a line, or what is left of one that is no longer kept.
+func auditLine(tx *kv.Tx, seq uint64) (bundle.Line, error) {
+	if line, ok := auditLines.Get(tx, seq); ok {
+		return bundle.Line{Text: bytes.Clone(line)}, nil
+	}
+	node, ok := auditNodes.Get(tx, seq)
+	if !ok {
+		return bundle.Line{}, errors.Join(kv.ErrDamaged, errors.New("node "+strconv.FormatUint(seq, 10)+" of the audit log is missing"))
+	}
+	leaf, err := auditNode(node).hash(1)
+	return bundle.Line{Seq: seq, Leaf: leaf}, err
+}
+
+// TempFile makes a file in the data directory that is gone when it is closed, however the process ends.
+func (e *Engine) TempFile() (*os.File, error) {
+	f, err := os.CreateTemp(e.opt.Dir, "export-*")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}

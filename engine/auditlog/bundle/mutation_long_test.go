@@ -1,0 +1,5 @@
+//go:build long
+
+package bundle
+
+func init() { mutations = 10_000 }

@@ -1,0 +1,62 @@
+package engine
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+
+	"tuco/engine/auditlog"
+)
+
+// A misuse is one way in which a credential was used wrongly. What nobody knows the owner of has no workspace.
+type misuse struct {
+	workspace   WorkspaceID
+	environment Environment
+	credential  string // id
+	reason      string
+}
+
+// misuses count what was refused since it was recorded last: an entry for each attempt would let anybody flood the log.
+type misuses struct {
+	mu    sync.Mutex
+	count map[misuse]int64
+	since time.Time
+}
+
+const (
+	misuseEvery = time.Minute
+	maxMisuses  = 100 // kinds in a minute; what comes beyond is counted together
+)
+
+func (m *misuses) add(u misuse) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.count == nil {
+		m.count = map[misuse]int64{}
+	}
+	if _, known := m.count[u]; !known && len(m.count) >= maxMisuses {
+		u = misuse{reason: "various"}
+	}
+	m.count[u]++
+}
+
+// take returns an entry for each kind, at most once a minute.
+func (m *misuses) take(now time.Time) (all []auditlog.Entry) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.count) == 0 || now.Sub(m.since) >= 0 && now.Sub(m.since) < misuseEvery {
+		return nil
+	}
+	for u, n := range m.count {
+		all = append(all, auditlog.Entry{
+			Event: "key.misused", Outcome: auditlog.Denied, Actor: systemActor, Workspace: string(u.workspace),
+			Environment: string(u.environment), Credential: u.credential, Records: n, Detail: map[string]string{"reason": u.reason},
+		})
+	}
+	slices.SortFunc(all, func(a, b auditlog.Entry) int {
+		return cmp.Or(cmp.Compare(a.Workspace, b.Workspace), cmp.Compare(a.Credential, b.Credential), cmp.Compare(a.Detail["reason"], b.Detail["reason"]))
+	})
+	m.count, m.since = nil, now
+	return all
+}
