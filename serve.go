@@ -257,10 +257,10 @@ func (s *server) wait(signals <-chan os.Signal) error {
 	}
 }
 
-// anchor keeps the audit log's anchors up to date.
+// anchor records what time has ended, and keeps the audit log's anchors up to date.
 func (s *server) anchor() {
 	defer s.anchoring.Store(false)
-	if err := s.eng.KeepAudit(); err != nil && !errors.Is(err, kv.ErrStopped) && s.anchorFails.CompareAndSwap(false, true) {
+	if err := errors.Join(s.eng.SweepAccess(), s.eng.KeepAudit()); err != nil && !errors.Is(err, kv.ErrStopped) && s.anchorFails.CompareAndSwap(false, true) {
 		s.log.Error().Err(err).Msg("the audit log's anchors are not up to date; it is tried again each second")
 	} else if err == nil {
 		s.anchorFails.Store(false)

@@ -449,7 +449,7 @@ func (e *Engine) stopAudit() error {
 	if !e.audit.started.Load() {
 		return nil
 	}
-	e.audit.pending.add(auditlog.Entry{Event: "server.stopped", Actor: systemActor})
+	e.audit.pending.add(append(e.audit.misuses.takeAll(), auditlog.Entry{Event: "server.stopped", Actor: systemActor})...)
 	return errors.Join(e.recordPending(), e.Anchor())
 }
 

@@ -66,7 +66,7 @@ func (env *environment) keyUse() kv.Bucket[KeyUse] { // by digest
 	return kv.Bucket[KeyUse]{Path: env.path().Join("keys.use"), Codec: kv.JSON[KeyUse](1)}
 }
 
-// The realms of credentials, each with its prefix. Only workspace keys exist so far.
+// The realms of credentials, each with its prefix.
 const (
 	keyPrefix     = "tuco_"
 	staffPrefix   = "tuco_st_"
@@ -83,7 +83,9 @@ const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 // newSecret makes a secret: prefix, 43 random base62 digits, and 6 of the CRC-32 of all before them,
 // so that a scanner can tell a secret from a look-alike.
-func newSecret(env Environment) string {
+func newSecret(env Environment) string { return newToken(keyPrefixes[env]) }
+
+func newToken(prefix string) string {
 	digits := make([]byte, 43)
 	for i := range digits {
 		n, err := rand.Int(rand.Reader, big.NewInt(int64(len(base62))))
@@ -92,7 +94,7 @@ func newSecret(env Environment) string {
 		}
 		digits[i] = base62[n.Int64()]
 	}
-	text := keyPrefixes[env] + string(digits)
+	text := prefix + string(digits)
 	return text + secretSum(text)
 }
 

@@ -42,12 +42,22 @@ func (m *misuses) add(u misuse) {
 }
 
 // take returns an entry for each kind, at most once a minute.
-func (m *misuses) take(now time.Time) (all []auditlog.Entry) {
+func (m *misuses) take(now time.Time) []auditlog.Entry {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.count) == 0 || now.Sub(m.since) >= 0 && now.Sub(m.since) < misuseEvery {
+	early := now.Sub(m.since) >= 0 && now.Sub(m.since) < misuseEvery
+	if !early && len(m.count) > 0 {
+		m.since = now
+	}
+	m.mu.Unlock()
+	if early {
 		return nil
 	}
+	return m.takeAll()
+}
+
+func (m *misuses) takeAll() (all []auditlog.Entry) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for u, n := range m.count {
 		all = append(all, auditlog.Entry{
 			Event: "key.misused", Outcome: auditlog.Denied, Actor: systemActor, Workspace: string(u.workspace),
@@ -57,6 +67,6 @@ func (m *misuses) take(now time.Time) (all []auditlog.Entry) {
 	slices.SortFunc(all, func(a, b auditlog.Entry) int {
 		return cmp.Or(cmp.Compare(a.Workspace, b.Workspace), cmp.Compare(a.Credential, b.Credential), cmp.Compare(a.Detail["reason"], b.Detail["reason"]))
 	})
-	m.count, m.since = nil, now
+	m.count = nil
 	return all
 }

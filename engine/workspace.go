@@ -329,6 +329,9 @@ func (a Admin) DeleteWorkspace(id WorkspaceID) error {
 				credentials.Delete(tx, digest)
 			}
 		}
+		if err := a.e.endAccess(tx, liveAccess(tx, "", id), EndedWorkspace, operatorActor); err != nil {
+			return struct{}{}, err
+		}
 		workspaces.Delete(tx, []byte(id))
 		tx.Drop(id.path())
 		return struct{}{}, a.e.record(tx, auditlog.Entry{Event: "workspace.deleted", Actor: operatorActor, Workspace: string(id)})

@@ -1,0 +1,178 @@
+package engine
+
+import (
+	"slices"
+	"time"
+
+	"tuco/kv"
+)
+
+// A look is what staff want to see.
+type look struct {
+	workspace WorkspaceID
+	env       Environment
+	kind      RecordKind
+	fields    []string // unmasked in what was prepared
+	by        []string // searched, filtered or sorted by
+	operation string   // for the entry
+}
+
+// grantFor returns the grant by which who may have the look now, and the fields that it shows unmasked. It is the one
+// check there is, and holds in its transaction.
+//
+// Errors: [Forbidden] with the code of what is missing; [Unauthorized].
+func grantFor(tx *kv.Tx, who StaffCaller, l look) (AccessRequest, []string, error) {
+	s, err := who.still(tx)
+	if err != nil {
+		return AccessRequest{}, nil, err
+	}
+	if !isSystemID(string(l.workspace), "org") || !workspaces.Has(tx, []byte(l.workspace)) {
+		return AccessRequest{}, nil, accessRequired()
+	}
+	if policyOf(tx, l.workspace).Mode == PolicyClosed {
+		return AccessRequest{}, nil, Errorf(Forbidden, "This workspace is closed to staff").With(CodePolicyClosed)
+	}
+	controls := effective(tx, l.workspace, tx.Now)
+	r, refusal := bestGrant(tx, s.ID, l, controls.MaxDuration)
+	if refusal == nil {
+		refusal = controls.allowLook(&s, l, tx.Now)
+	}
+	fields := unmaskedFields(l.kind, r.Unmasked, controls.AlwaysMasked)
+	if refusal == nil {
+		refusal = l.checkFields(fields)
+	}
+	if refusal != nil {
+		return r, nil, refusal
+	}
+	return r, fields, nil
+}
+
+func (c *EffectiveControls) allowLook(s *Staff, l look, now time.Time) *Error {
+	if err := c.allowStaff(s); err != nil {
+		return err
+	}
+	if err := c.allowPlace(l.env, l.kind); err != nil {
+		return err
+	}
+	return c.allowTime(now)
+}
+
+// checkFields refuses a look at, or by, what stays masked.
+func (l look) checkFields(unmasked []string) *Error {
+	for _, f := range slices.Concat(l.fields, l.by) {
+		if !slices.Contains(unmasked, f) && !slices.Contains(shownFields[l.kind], f) {
+			return Errorf(Forbidden, "The field %s is masked: nobody can see it, nor search, filter or sort by it", f).With(CodeFieldMasked)
+		}
+	}
+	return nil
+}
+
+func accessRequired() *Error {
+	return Errorf(Forbidden, "There is no grant for this workspace and environment: ask for one with POST /staff/access-requests").With(CodeAccessRequired)
+}
+
+// bestGrant returns the newest grant for the place whose scopes cover the kind. Without one it tells what is next to it.
+func bestGrant(tx *kv.Tx, staff StaffID, l look, longest time.Duration) (AccessRequest, *Error) {
+	near, refusal := AccessRequest{}, (*Error)(nil)
+	for _, r := range liveAccess(tx, staff, l.workspace) {
+		if r.Environment != l.env {
+			continue
+		}
+		err := r.opens(l.kind, longest, tx.Now)
+		if err == nil {
+			return r, nil
+		}
+		if refusal == nil || refusal.Code == CodeAccessPending {
+			near, refusal = r, err
+		}
+	}
+	if refusal != nil {
+		return near, refusal
+	}
+	return AccessRequest{}, lastAccess(tx, staff, l)
+}
+
+// opens tells why the request opens no records of the kind at t, nil if it does.
+func (r *AccessRequest) opens(kind RecordKind, longest time.Duration, t time.Time) *Error {
+	scope := kindScopes[kind]
+	switch {
+	case r.Status == AccessPending && t.Before(r.Expires):
+		return Errorf(Forbidden, "The request %s waits for the customer", r.ID).With(CodeAccessPending)
+	case r.Status != AccessApproved, !t.Before(r.Ends), !t.Before(r.Starts.Add(longest)):
+		return accessEnded(r.ID)
+	case t.Before(r.Starts):
+		return Errorf(Forbidden, "The grant %s begins at %s", r.ID, r.Starts.Format(time.RFC3339)).With(CodeAccessNotStarted)
+	case !slices.Contains(r.Scopes, scope):
+		return &Error{Kind: Forbidden, Code: CodeInsufficientScope, Scope: scope, Msg: "The grant lacks the scope " + string(scope)}
+	}
+	return nil
+}
+
+func accessEnded(id AccessID) *Error {
+	return Errorf(Forbidden, "The access by %s is over", id).With(CodeAccessEnded)
+}
+
+// lastAccess tells whether there was a request for the place: it looks at the newest ones of the staff.
+func lastAccess(tx *kv.Tx, staff StaffID, l look) *Error {
+	left := maxPage
+	for key := range accessByStaff.Scan(tx, kv.Prefix(addressKey(string(staff))).Descending()) {
+		if r, _ := accessRequests.Get(tx, []byte(accessOf(key))); r.Workspace == l.workspace && r.Environment == l.env {
+			return accessEnded(r.ID)
+		}
+		if left--; left == 0 {
+			break
+		}
+	}
+	return accessRequired()
+}
+
+// SweepAccess records what time has ended: unanswered requests, grants, agreements. It is to be called every second or so.
+// What is over is over before that.
+func (e *Engine) SweepAccess() error {
+	due, err := kv.View(e.db, func(tx *kv.Tx) (bool, error) {
+		requests, over := timedOut(tx)
+		return len(requests)+len(over) > 0, nil
+	})
+	if err != nil || !due {
+		return err
+	}
+	_, err = kv.UpdateCritical(e.db, func(tx *kv.Tx) (struct{}, error) {
+		requests, over := timedOut(tx)
+		for _, r := range requests {
+			if err := e.settle(tx, &r); err != nil {
+				return struct{}{}, err
+			}
+		}
+		for _, a := range over {
+			if err := e.endAgreement(tx, &a); err != nil {
+				return struct{}{}, err
+			}
+		}
+		return struct{}{}, nil
+	})
+	return storageError(err)
+}
+
+// timedOut returns what is over by now and was not recorded yet.
+func timedOut(tx *kv.Tx) (requests []AccessRequest, over []Agreement) {
+	for _, r := range liveAccess(tx, "", "") {
+		if r.at(tx.Now).Status != r.Status {
+			requests = append(requests, r)
+		}
+	}
+	for _, a := range agreements.Scan(tx, kv.Range{}) {
+		if a.Removed.IsZero() && !a.Ended && !a.To.IsZero() && !tx.Now.Before(a.To) {
+			over = append(over, a)
+		}
+	}
+	return requests, over
+}
+
+// endAgreement records that an agreement came to its end, and what became of the effective controls.
+func (e *Engine) endAgreement(tx *kv.Tx, a *Agreement) error {
+	a.Ended = true
+	agreements.Put(tx, agreementKey(a.Workspace, a.ID), *a)
+	entry := a.entry(decider{workspace: a.Workspace}.entry("agreement.ended"), effective(tx, a.Workspace, a.To.Add(-1)), effective(tx, a.Workspace, tx.Now))
+	entry.Actor = systemActor
+	return e.record(tx, entry)
+}
