@@ -26,6 +26,10 @@ type cli struct {
 	Plan      planCommand      `cmd:"" help:"Make, show and change plans."`
 	Key       keyCommand       `cmd:"" help:"Make, show and revoke API keys."`
 	Line      lineCommand      `cmd:"" help:"Make, show and change lines."`
+	Staff     staffCommand     `cmd:"" help:"Add, show and disable staff accounts."`
+	Auditor   auditorCommand   `cmd:"" help:"Add, show and disable auditors' accounts."`
+	Access    accessCommand    `cmd:"" help:"Show and decide requests of staff for access to workspaces."`
+	Agreement agreementCommand `cmd:"" help:"Add, show and remove agreements about staff access."`
 	Usage     usageCommand     `cmd:"" help:"Show every limit of a workspace and what is used of it."`
 	Message   messageCommand   `cmd:"" help:"Show and settle messages whose outcome is not known."`
 	Audit     auditCommand     `cmd:"" help:"Show the log of who looked at what, and check what was exported of it."`

@@ -504,3 +504,24 @@ func TestControls(t *testing.T) {
 		t.Errorf("after the end of one: %+v, %v", c, err)
 	}
 }
+
+// TestClosedToTheOperator: a workspace that is closed to staff gets no keys from the operator either.
+func TestClosedToTheOperator(t *testing.T) {
+	w := newWorld(t, unlimited())
+	owner := w.in(Production)
+	if _, err := w.SetAccessPolicy(owner, Policy{Mode: PolicyClosed}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := w.CreateKey(w.operator(Production), NewKey{Name: "k"}); !isKind(err, Forbidden) {
+		t.Errorf("the operator makes a key: %v", err)
+	}
+	if _, _, err := w.CreateKey(owner, NewKey{Name: "k"}); err != nil {
+		t.Errorf("the customer makes a key: %v", err)
+	}
+	if _, err := w.SetAccessPolicy(owner, Policy{Mode: PolicyApproval}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := w.CreateKey(w.operator(Production), NewKey{Name: "k"}); err != nil {
+		t.Errorf("the operator makes a key when it is open again: %v", err)
+	}
+}

@@ -171,6 +171,9 @@ func (who Caller) secretFor(in NewKey) (string, error) {
 }
 
 func (who Caller) createKey(tx *kv.Tx, in NewKey, secret string) (Key, error) {
+	if who.operator && policyOf(tx, who.tenant.id).Mode == PolicyClosed { // the operator is no way round it
+		return Key{}, Errorf(Forbidden, "This workspace is closed to staff, so the operator can make no key of it: the customer can, or change that policy").With(CodePolicyClosed)
+	}
 	scopes, err := who.grant(tx, in.Role, in.Scopes)
 	if err != nil {
 		return Key{}, err

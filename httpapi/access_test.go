@@ -34,7 +34,7 @@ func TestNoRouteAnswersWithoutAGoodCredential(t *testing.T) {
 	who := ws.in(engine.Production)
 	admin := func(name string) engine.NewKey { return engine.NewKey{Name: name, Role: engine.RoleAdmin} }
 
-	_, good := ws.makeKey(engine.Production, admin("good"))
+	good := ws.key(engine.Production, engine.RoleOwner)
 	short := admin("expired")
 	short.Expires = clock.Add(time.Minute)
 	_, expired := ws.makeKey(engine.Production, short)
@@ -75,6 +75,8 @@ func TestNoRouteAnswersWithoutAGoodCredential(t *testing.T) {
 		{"of a deleted workspace", "Bearer " + deleted, tokenChallenge, ""},
 		{"staff", "Bearer tuco_st_" + strings.Repeat("x", 49), tokenChallenge, engine.CodeTokenNotAccepted},
 		{"auditor", "Bearer tuco_au_" + strings.Repeat("x", 49), tokenChallenge, engine.CodeTokenNotAccepted},
+		{"staff of this server", "Bearer " + w.staff("Sam").token, tokenChallenge, engine.CodeTokenNotAccepted},
+		{"auditor of this server", "Bearer " + w.auditor("Ada"), tokenChallenge, engine.CodeTokenNotAccepted},
 	}
 	for _, r := range w.srv.routes {
 		if r.scope == "" {
@@ -104,7 +106,7 @@ var mayWrite = map[engine.Role][]string{
 	engine.RoleViewer: {},
 	engine.RoleMember: {"leads:write", "lists:write", "messages:write"},
 	engine.RoleAdmin:  {"leads:write", "lists:write", "messages:write", "lines:write", "keys:manage"},
-	engine.RoleOwner:  {"leads:write", "lists:write", "messages:write", "lines:write", "keys:manage"},
+	engine.RoleOwner:  {"leads:write", "lists:write", "messages:write", "lines:write", "keys:manage", "access:approve"},
 }
 
 func TestRolesAndScopes(t *testing.T) {
@@ -173,7 +175,7 @@ func TestAddressAllowList(t *testing.T) {
 	ws := w.workspace("A")
 	f := ws.fixture(engine.Production)
 	_, elsewhere := ws.makeKey(engine.Production, engine.NewKey{Name: "elsewhere", Role: engine.RoleViewer, Allow: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}})
-	_, here := ws.makeKey(engine.Production, engine.NewKey{Name: "here", Role: engine.RoleAdmin, Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	_, here := ws.makeKey(engine.Production, engine.NewKey{Name: "here", Role: engine.RoleOwner, Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 	for _, r := range w.srv.routes {
 		if r.scope == "" {
 			continue
@@ -303,7 +305,7 @@ func TestOrderOfRefusals(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.workspace("A"), w.workspace("B")
 	f, foreign := a.fixture(engine.Production), b.fixture(engine.Production)
-	admin, viewer := a.key(engine.Production, engine.RoleAdmin), a.key(engine.Production, engine.RoleViewer)
+	admin, viewer := a.key(engine.Production, engine.RoleOwner), a.key(engine.Production, engine.RoleViewer)
 	valid := map[string]request{}
 	for _, r := range w.srv.routes {
 		if r.scope != "" {
@@ -378,7 +380,7 @@ func TestBrowsersAreRefusedWithAnExplanation(t *testing.T) {
 	w := newWorld(t)
 	ws := w.workspace("A")
 	f := ws.fixture(engine.Production)
-	key := ws.key(engine.Production, engine.RoleAdmin)
+	key := ws.key(engine.Production, engine.RoleOwner)
 	for _, r := range w.srv.routes {
 		if r.scope == "" {
 			continue

@@ -37,6 +37,7 @@ func NewAdmin(eng *engine.Engine, version string, log zerolog.Logger) *AdminServ
 	mux := http.NewServeMux()
 	a.addCommands(mux)
 	a.addAuditCommands(mux)
+	a.addStaffCommands(mux)
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)

@@ -1,4 +1,4 @@
-// Package httpapi is the HTTP face of the engine: Tuco's API for programs, the operator's API on the
+// Package httpapi is the HTTP face of the engine: Tuco's API for programs, what staff and auditors ask, the operator's API on the
 // admin socket, and what machines ask a server (health, metrics, its OpenAPI document).
 //
 // A request passes, in this order: the guard (what is no clean HTTP), who it is (401), what it may

@@ -112,6 +112,32 @@ func (f fixture) valid(id string) (request, int) {
 		return request{method: get, path: "/api/workspace"}, 200
 	case "showUsage":
 		return request{method: get, path: "/api/usage"}, 200
+	case "listAccessRequests":
+		return request{method: get, path: "/api/staff-access/requests?status=pending"}, 200
+	case "getAccessRequest":
+		return request{method: get, path: "/api/staff-access/requests/" + f.newAccess()}, 200
+	case "approveAccessRequest":
+		return request{method: post, path: "/api/staff-access/requests/" + f.newAccess() + "/approve", body: obj{}}, 200
+	case "denyAccessRequest":
+		return request{method: post, path: "/api/staff-access/requests/" + f.newAccess() + "/deny", body: obj{"note": "no"}}, 200
+	case "revokeAccessRequest":
+		return request{method: post, path: "/api/staff-access/requests/" + f.newGrant() + "/revoke", body: obj{}}, 200
+	case "showAccessPolicy":
+		return request{method: get, path: "/api/staff-access/policy"}, 200
+	case "setAccessPolicy":
+		return request{method: put, path: "/api/staff-access/policy", body: obj{"mode": "approval", "operatorDecides": true}}, 200
+	case "listAgreements":
+		return request{method: get, path: "/api/staff-access/agreements"}, 200
+	case "addAgreement":
+		return request{method: post, path: "/api/staff-access/agreements", body: obj{"type": "dpa", "reference": "DPA-1", "controls": obj{"retention": "8760h"}}}, 201
+	case "removeAgreement":
+		return request{method: remove, path: "/api/staff-access/agreements/" + f.newAgreement()}, 200
+	case "showControls":
+		return request{method: get, path: "/api/staff-access/controls"}, 200
+	case "showAccessLog":
+		return request{method: get, path: "/api/staff-access/log"}, 200
+	case "whoSaw":
+		return request{method: get, path: "/api/staff-access/who-saw?email=ana@example.com"}, 200
 	}
 	panic("no valid request for " + id)
 }

@@ -60,7 +60,7 @@ func TestIdempotencyKeys(t *testing.T) {
 	w := newWorld(t)
 	ws := w.workspace("A")
 	f := ws.fixture(engine.Production)
-	key := ws.key(engine.Production, engine.RoleAdmin)
+	key := ws.key(engine.Production, engine.RoleOwner)
 	ask := func(field string) answer {
 		a, err := w.send(request{method: post, path: "/api/messages", key: key, body: obj{"message": "x", "recipientPhone": person(2)}, header: map[string]string{"Idempotency-Key": field}})
 		if err != nil {

@@ -213,7 +213,7 @@ func TestBodySizes(t *testing.T) {
 	w := newWorld(t)
 	ws := w.workspace("A")
 	f := ws.fixture(engine.Production)
-	key := ws.key(engine.Production, engine.RoleAdmin)
+	key := ws.key(engine.Production, engine.RoleOwner)
 	padded := func(body string, n int) string { return body + strings.Repeat(" ", n-len(body)) }
 	for _, r := range w.srv.routes {
 		if r.input == nil || r.scope == "" || !newBinder(reflect.TypeOf(r.input)).hasBody || r.bulk {

@@ -28,6 +28,10 @@ const documentText = "Tuco on your own machine. Every error is an ErrorResponse,
 	"Every answer carries X-Request-Id and X-Correlation-Id: those of the request, if they are at most 128 letters, digits or any of -_.:/+=. " +
 	"Unknown fields and parameters are ignored. GET answers HEAD too; other methods get 405, unknown ones 501, other paths 404, headers over 16 KiB 431."
 
+const staffText = "A token of one of staff, tuco_st_…. It opens nothing by itself: what it may read, a customer has to approve."
+
+const auditorText = "An auditor's token, tuco_au_…."
+
 const keyText = "An API key of a workspace and environment, tuco_sk_…. A request with an Origin or a Sec-Fetch-Site other than none is refused: secret keys belong on servers."
 
 func (s *Server) describe() ([]byte, error) {
@@ -44,8 +48,12 @@ func (s *Server) describe() ([]byte, error) {
 		"info":    object{"title": "Tuco", "version": or(s.opt.Version, "dev"), "description": documentText},
 		"paths":   paths,
 		"components": object{
-			"schemas":         d.schemas,
-			"securitySchemes": object{"apiKey": object{"type": "http", "scheme": "bearer", "description": keyText}},
+			"schemas": d.schemas,
+			"securitySchemes": object{
+				"apiKey":       object{"type": "http", "scheme": "bearer", "description": keyText},
+				"staffToken":   object{"type": "http", "scheme": "bearer", "description": staffText},
+				"auditorToken": object{"type": "http", "scheme": "bearer", "description": auditorText},
+			},
 		},
 	})
 }
@@ -53,9 +61,14 @@ func (s *Server) describe() ([]byte, error) {
 func (d describer) operation(r *route) object {
 	tag, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(r.path, "/api"), "/"), "/")
 	op := object{"operationId": r.id, "summary": r.summary, "tags": []string{tag}}
-	if r.scope != "" {
+	switch r.realm {
+	case workspaceKey:
 		op["security"] = []any{object{"apiKey": []string{}}}
 		op["description"] = "Scope: `" + string(r.scope) + "`."
+	case staffToken:
+		op["security"] = []any{object{"staffToken": []string{}}}
+	case auditorToken:
+		op["security"] = []any{object{"auditorToken": []string{}}}
 	}
 	if r.input != nil {
 		t := reflect.TypeOf(r.input)
@@ -83,7 +96,7 @@ func (d describer) operation(r *route) object {
 // errorStatuses are the route's own errors and those that follow from what it is.
 func (r *route) errorStatuses() []int {
 	list := append([]int{400, 431, 500}, r.errors...)
-	if r.scope != "" {
+	if r.realm != anybody {
 		list = append(list, 401, 403, 503)
 	}
 	if r.write {
@@ -100,7 +113,9 @@ func (r *route) errorStatuses() []int {
 
 func (d describer) answer(status int, body any) object {
 	text := object{"description": http.StatusText(status)}
-	switch body.(type) {
+	switch body := body.(type) {
+	case described:
+		text["content"] = content(body.schema(), "application/json")
 	case string:
 		text["content"] = content(object{"type": "string"}, "text/plain")
 	case nil:
@@ -111,15 +126,22 @@ func (d describer) answer(status int, body any) object {
 	return text
 }
 
+// described is a body that has no Go type of its own.
+type described interface{ schema() object }
+
 func content(schema object, kind string) object { return object{kind: object{"schema": schema}} }
 
 func (r *route) parameters(t reflect.Type) (list []object) {
 	for _, f := range reflect.VisibleFields(t) {
 		if name := f.Tag.Get("path"); name != "" {
-			list = append(list, object{"name": name, "in": "path", "required": true, "schema": object{"type": "string", "pattern": "^[0-9a-fA-F]{24}$"}})
+			list = append(list, object{"name": name, "in": "path", "required": true, "schema": object{"type": "string", "pattern": "^" + or(f.Tag.Get("pattern"), "[0-9a-fA-F]{24}") + "$"}})
 		}
 		if name := f.Tag.Get("query"); name != "" {
-			list = append(list, object{"name": name, "in": "query", "description": f.Tag.Get("description"), "schema": tagged(f, scalar(f.Type))})
+			param := object{"name": name, "in": "query", "description": f.Tag.Get("description"), "schema": tagged(f, scalar(f.Type))}
+			if f.Tag.Get("required") != "" {
+				param["required"] = true
+			}
+			list = append(list, param)
 		}
 	}
 	if r.idempotent {

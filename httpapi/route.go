@@ -26,7 +26,8 @@ type route struct {
 	id           string // operationId
 	method, path string // path with {id}
 	summary      string
-	scope        engine.Scope // empty: no credential is asked for
+	realm        realm        // whose credentials it takes
+	scope        engine.Scope // of the workspace key that it takes
 	write        bool         // refused with 402 while the workspace is READ_ONLY
 	idempotent   bool         // takes an Idempotency-Key
 	unrepeatable bool         // takes none, although its repetition is not harmless: who sends one is told
@@ -38,14 +39,29 @@ type route struct {
 	handler      fiber.Handler
 }
 
+// A realm is a sort of credential. None is taken where another is asked for.
+type realm int
+
+const (
+	noRealm      realm = iota // not said
+	anybody                   // no credential is asked for
+	workspaceKey              // tuco_sk_…, for the routes that have a scope
+	staffToken                // tuco_st_…
+	auditorToken              // tuco_au_…
+)
+
 // call is one request with its caller. It holds copies only.
 type call struct {
 	ctx   *fiber.Ctx
 	route *route
-	who   engine.Caller
 	path  []argument
 	query []argument
 	body  []byte
+
+	// Of these the one of the route's realm.
+	who     engine.Caller
+	staff   engine.StaffCaller
+	auditor engine.AuditorCaller
 }
 
 // argument is one name and value of path or query.
@@ -62,6 +78,9 @@ type reply struct {
 func add[In any](s *Server, r route, fn func(*call, In) (reply, error)) {
 	var in In
 	r.input = in
+	if r.scope != "" {
+		r.realm = workspaceKey
+	}
 	binder := newBinder(reflect.TypeFor[In]())
 	s.raw(r, func(c *fiber.Ctx) error {
 		call, err := s.admit(c, &r)
@@ -83,6 +102,9 @@ func add[In any](s *Server, r route, fn func(*call, In) (reply, error)) {
 // raw registers r with a handler that does everything itself.
 func (s *Server) raw(r route, h fiber.Handler) {
 	r.handler = h
+	if r.realm == noRealm {
+		panic("the route " + r.id + " says of no credential that it takes it, nor that it takes none")
+	}
 	s.routes = append(s.routes, &r)
 	path := strings.NewReplacer("{", ":", "}", "").Replace(r.path)
 	s.app.Add(r.method, path, h)
@@ -103,25 +125,50 @@ func (s *Server) admit(c *fiber.Ctx, r *route) (*call, error) {
 			call.query = append(call.query, argument{string(name), string(value)})
 		}
 	}
-	if r.scope == "" {
+	if r.realm == anybody {
 		return call, nil
 	}
 	secret, ok := bearer(c.Get(fiber.HeaderAuthorization))
 	if !ok {
 		return nil, engine.Errorf(engine.Unauthorized, "Unauthorized")
 	}
-	who, err := s.eng.Authenticate(secret, ipOf(c.Context().RemoteAddr()))
-	if err != nil {
+	if err := call.authenticate(s.eng, secret); err != nil {
 		return nil, err
 	}
 	if fromBrowser(c) {
 		return nil, engine.Errorf(engine.Forbidden, "This request comes from a web page. Secret keys belong on servers: call your own server, and let it call Tuco.").With(codeBrowser)
 	}
-	call.who = who
-	if err := who.Require(r.scope); err != nil {
+	if r.realm != workspaceKey {
+		return call, nil
+	}
+	if err := call.who.Require(r.scope); err != nil {
 		return nil, err
 	}
 	return call, call.checkForeign()
+}
+
+// authenticate finds out who calls.
+func (c *call) authenticate(eng *engine.Engine, secret string) (err error) {
+	from := ipOf(c.ctx.Context().RemoteAddr())
+	switch c.route.realm {
+	case staffToken:
+		c.staff, err = eng.AuthenticateStaff(secret, from)
+		c.staff.CorrelationID = c.recordedID()
+	case auditorToken:
+		c.auditor, err = eng.AuthenticateAuditor(secret, from)
+		c.auditor.CorrelationID = c.recordedID()
+	default:
+		if c.who, err = eng.Authenticate(secret, from); c.route.scope == engine.AccessApprove {
+			c.who.CorrelationID = c.recordedID()
+		}
+	}
+	return err
+}
+
+// recordedID is the id of the request for the audit log, and so made here: one that a client sent could say anything.
+func (c *call) recordedID() string {
+	setID(c.ctx, wireRequestID, "", "")
+	return requestID(c.ctx)
 }
 
 const codeBrowser = "BROWSER_ORIGIN"
@@ -224,6 +271,10 @@ func isJSON(contentType string) bool {
 
 // write sends the answer.
 func (c *call) write(r reply) error {
+	if text, ok := r.body.(string); ok {
+		c.ctx.Response().Header.SetContentType(fiber.MIMETextPlainCharsetUTF8)
+		return c.ctx.Status(r.status).SendString(text)
+	}
 	if r.stored != nil {
 		c.ctx.Set("Idempotency-Replayed", "true")
 		return writeBody(c.ctx, r.stored.Status, r.stored.Body)

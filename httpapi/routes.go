@@ -74,11 +74,69 @@ func (s *Server) addRoutes() {
 	add(s, route{id: "showUsage", method: get, path: "/api/usage", summary: "Show every limit and what is used of it", scope: engine.UsageRead,
 		answers: ok{200: usageResponse{}}}, s.showUsage)
 
-	add(s, route{id: "live", method: get, path: "/livez", summary: "Whether the process answers", answers: ok{200: livenessResponse{}}}, s.live)
-	add(s, route{id: "ready", method: get, path: "/readyz", summary: "Whether requests can be served, and what to look at",
+	s.addAccessRoutes()
+	s.addStaffRoutes()
+	s.addAuditRoutes()
+
+	add(s, route{id: "live", realm: anybody, method: get, path: "/livez", summary: "Whether the process answers", answers: ok{200: livenessResponse{}}}, s.live)
+	add(s, route{id: "ready", realm: anybody, method: get, path: "/readyz", summary: "Whether requests can be served, and what to look at",
 		answers: ok{200: readinessResponse{}, 503: readinessResponse{}}}, s.ready)
-	s.raw(route{id: "metrics", method: get, path: "/metrics", summary: "Metrics for Prometheus", answers: ok{200: ""}}, metricsHandler(s.opt.Registry))
-	s.raw(route{id: "openAPI", method: get, path: "/openapi.json", summary: "This document", answers: ok{200: nil}}, func(c *fiber.Ctx) error {
+	s.raw(route{id: "metrics", realm: anybody, method: get, path: "/metrics", summary: "Metrics for Prometheus", answers: ok{200: ""}}, metricsHandler(s.opt.Registry))
+	s.raw(route{id: "openAPI", realm: anybody, method: get, path: "/openapi.json", summary: "This document", answers: ok{200: nil}}, func(c *fiber.Ctx) error {
 		return writeBody(c, http.StatusOK, s.openAPI)
 	})
+}
+
+// addAccessRoutes are the customer's decisions about staff access. They are no writes: they work in READ_ONLY.
+func (s *Server) addAccessRoutes() {
+	type ok map[int]any
+	add(s, route{id: "listAccessRequests", method: get, path: "/api/staff-access/requests", summary: "List the requests for staff access, newest first", scope: engine.AccessApprove,
+		answers: ok{200: accessPageResponse{}}}, s.listAccess)
+	add(s, route{id: "getAccessRequest", method: get, path: "/api/staff-access/requests/{id}", summary: "Show a request for staff access, and what it opens", scope: engine.AccessApprove,
+		answers: ok{200: accessResponse{}}, errors: []int{404}}, s.getAccess)
+	add(s, route{id: "approveAccessRequest", method: post, path: "/api/staff-access/requests/{id}/approve", summary: "Approve a request for staff access", scope: engine.AccessApprove, emptyBody: true,
+		answers: ok{200: accessObject{}}, errors: []int{402, 404, 409}}, s.approveAccess)
+	add(s, route{id: "denyAccessRequest", method: post, path: "/api/staff-access/requests/{id}/deny", summary: "Deny a request for staff access", scope: engine.AccessApprove, emptyBody: true,
+		answers: ok{200: accessObject{}}, errors: []int{402, 404, 409}}, s.denyAccess)
+	add(s, route{id: "revokeAccessRequest", method: post, path: "/api/staff-access/requests/{id}/revoke", summary: "End a grant of staff access at once", scope: engine.AccessApprove, emptyBody: true,
+		answers: ok{200: accessObject{}}, errors: []int{402, 404, 409}}, s.revokeAccess)
+	add(s, route{id: "showAccessPolicy", method: get, path: "/api/staff-access/policy", summary: "Show what it takes for staff to look into the workspace", scope: engine.AccessApprove,
+		answers: ok{200: policyResponse{}}}, s.showPolicy)
+	add(s, route{id: "setAccessPolicy", method: put, path: "/api/staff-access/policy", summary: "Set what it takes for staff to look into the workspace", scope: engine.AccessApprove,
+		answers: ok{200: policyResponse{}}, errors: []int{402}}, s.setPolicy)
+	add(s, route{id: "listAgreements", method: get, path: "/api/staff-access/agreements", summary: "List the agreements", scope: engine.AccessApprove,
+		answers: ok{200: agreementsResponse{}}}, s.listAgreements)
+	add(s, route{id: "addAgreement", method: post, path: "/api/staff-access/agreements", summary: "Add an agreement, which can only tighten the policy", scope: engine.AccessApprove, unrepeatable: true,
+		answers: ok{201: agreementObject{}}, errors: []int{402, 409}}, s.addAgreement)
+	add(s, route{id: "removeAgreement", method: remove, path: "/api/staff-access/agreements/{id}", summary: "End an agreement", scope: engine.AccessApprove,
+		answers: ok{200: agreementObject{}}, errors: []int{402, 404}}, s.removeAgreement)
+	add(s, route{id: "showControls", method: get, path: "/api/staff-access/controls", summary: "Show what holds for staff access now, and why", scope: engine.AccessApprove,
+		answers: ok{200: controlsResponse{}}}, s.showControls)
+	add(s, route{id: "whoSaw", method: get, path: "/api/staff-access/who-saw", summary: "Show which looks of staff had a person on the page", scope: engine.AccessApprove,
+		answers: ok{200: entriesResponse{}}}, s.whoSaw)
+}
+
+// addStaffRoutes are for staff.
+func (s *Server) addStaffRoutes() {
+	type ok map[int]any
+	add(s, route{id: "requestAccess", method: post, path: "/staff/access-requests", summary: "Ask a customer for access", realm: staffToken, unrepeatable: true,
+		answers: ok{201: accessObject{}}, errors: []int{402, 404}}, s.requestAccess)
+	add(s, route{id: "listOwnAccessRequests", method: get, path: "/staff/access-requests", summary: "List one's own requests, newest first", realm: staffToken,
+		answers: ok{200: accessPageResponse{}}}, s.listOwnAccess)
+	add(s, route{id: "getOwnAccessRequest", method: get, path: "/staff/access-requests/{id}", summary: "Show one's own request", realm: staffToken,
+		answers: ok{200: accessObject{}}, errors: []int{404}}, s.getOwnAccess)
+	add(s, route{id: "withdrawAccessRequest", method: post, path: "/staff/access-requests/{id}/withdraw", summary: "Take back a request, or give back the grant", realm: staffToken,
+		answers: ok{200: accessObject{}}, errors: []int{402, 404, 409}}, s.withdrawAccess)
+	s.addStaffViews()
+}
+
+// addAuditRoutes are for auditors.
+func (s *Server) addAuditRoutes() {
+	type ok map[int]any
+	add(s, route{id: "showAuditLog", method: get, path: "/audit/log", summary: "Show entries of the audit log as they stand", realm: auditorToken,
+		answers: ok{200: auditLogResponse{}}}, s.showAuditLog)
+	add(s, route{id: "showCheckpoint", method: get, path: "/audit/checkpoint", summary: "The newest checkpoint of the audit log, as a signed note", realm: auditorToken,
+		answers: ok{200: ""}}, s.showCheckpoint)
+	add(s, route{id: "showAuditKeys", method: get, path: "/audit/key", summary: "The verifier keys of the audit log, one a line, the newest last", realm: auditorToken,
+		answers: ok{200: ""}}, s.showAuditKeys)
 }

@@ -75,7 +75,8 @@ func (r *Report) oneWorkspace(v *verification) {
 		say(&r.Proven, "They are the first of the workspace, without a gap up to the last in the file.")
 	}
 	if o.missing > 0 {
-		say(&r.NotProven, "What %d lines of the workspace say that are no longer kept.", o.missing)
+		say(&r.NotProven, "What %d lines of the workspace say that are missing. The pruned ranges have room for them, but nothing shows "+
+			"that they were in these.", o.missing)
 	}
 	if o.start > 0 {
 		say(&r.NotProven, "What the %d lines of the workspace before these say.", o.start)
