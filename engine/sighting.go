@@ -67,6 +67,34 @@ type Sighting struct {
 
 const maxSightings = 1000
 
+// AuditLog returns a page of the entries of the caller's workspace, the newest first: up to most of those whose own number is
+// below before, or of all if that is 0. next is what to ask for next; 0 if there are no more.
+func (e *Engine) AuditLog(who Caller, before uint64, most int) (page []Sighting, next uint64, err error) {
+	if err := who.Require(AccessApprove); err != nil {
+		return nil, 0, err
+	}
+	_, err = kv.View(e.db, func(tx *kv.Tx) (struct{}, error) {
+		own := auditOf(who.Workspace()).Len(tx)
+		if before > 0 {
+			own = min(own, before)
+		}
+		page, next = []Sighting{}, own
+		for ; next > 0 && len(page) < most; next-- {
+			seq, err := auditSeq(tx, who.Workspace(), next-1)
+			if err != nil {
+				return struct{}{}, err
+			}
+			s, err := sighting(tx, seq)
+			if err != nil {
+				return struct{}{}, err
+			}
+			page = append(page, s)
+		}
+		return struct{}{}, nil
+	})
+	return page, next, storageError(err)
+}
+
 // WhoSaw returns the newest 1000 entries of the audit log that name who is reached by a phone number or an e-mail address, in
 // any environment of the caller's workspace, the newest first.
 func (e *Engine) WhoSaw(who Caller, phoneOrEmail string) ([]Sighting, error) {

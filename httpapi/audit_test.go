@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -87,6 +88,31 @@ func TestTheLogTellsTheStory(t *testing.T) {
 	}
 	if got := w.get(ada, "/audit/log?from=1000000").is(t, "behind the end", 200).text; !strings.HasPrefix(got, `{"entries":[]`) {
 		t.Errorf("behind the end: %s", got)
+	}
+
+	// The customer reads its own part, page by page.
+	var own []string
+	for cursor := ""; ; {
+		page := w.get(owner, "/api/staff-access/log?limit=2"+cursor).is(t, "own log", 200)
+		list, _ := page.at("entries").([]any)
+		for i := range list {
+			own = append([]string{page.str("entries", strconv.Itoa(i), "event")}, own...)
+		}
+		if strings.Contains(strings.ToLower(page.text), strings.ToLower(marker)) {
+			t.Errorf("the log names a person: %s", page.text)
+		}
+		next, more := page.at("nextCursor").(string)
+		if !more {
+			break
+		}
+		cursor = "&cursor=" + next
+	}
+	if own[0] != "workspace.created" || !slices.Contains(own, "staff.read") || own[len(own)-1] != "access.revoked" {
+		t.Errorf("the customer's own log is %q", own)
+	}
+	w.get(owner, "/api/staff-access/log?cursor=x").is(t, "a cursor that is none", 400)
+	if got := w.get(owner, "/api/staff-access/checkpoint").is(t, "checkpoint", 200).text; !strings.HasPrefix(got, "tuco.local/") {
+		t.Errorf("the customer's checkpoint is %q", got)
 	}
 
 	// The customer asks who saw a person.

@@ -134,6 +134,8 @@ func (f fixture) valid(id string) (request, int) {
 		return request{method: remove, path: "/api/staff-access/agreements/" + f.newAgreement()}, 200
 	case "showControls":
 		return request{method: get, path: "/api/staff-access/controls"}, 200
+	case "showAccessCheckpoint":
+		return request{method: get, path: "/api/staff-access/checkpoint"}, 200
 	case "showAccessLog":
 		return request{method: get, path: "/api/staff-access/log"}, 200
 	case "whoSaw":

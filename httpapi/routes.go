@@ -112,6 +112,10 @@ func (s *Server) addAccessRoutes() {
 		answers: ok{200: agreementObject{}}, errors: []int{402, 404}}, s.removeAgreement)
 	add(s, route{id: "showControls", method: get, path: "/api/staff-access/controls", summary: "Show what holds for staff access now, and why", scope: engine.AccessApprove,
 		answers: ok{200: controlsResponse{}}}, s.showControls)
+	add(s, route{id: "showAccessLog", method: get, path: "/api/staff-access/log", summary: "Show what the audit log has of the workspace, newest first", scope: engine.AccessApprove,
+		answers: ok{200: accessLogResponse{}}}, s.showAccessLog)
+	add(s, route{id: "showAccessCheckpoint", method: get, path: "/api/staff-access/checkpoint", summary: "The newest checkpoint of the audit log, signed, to be kept", scope: engine.AccessApprove,
+		answers: ok{200: ""}}, s.showCheckpoint)
 	add(s, route{id: "whoSaw", method: get, path: "/api/staff-access/who-saw", summary: "Show which looks of staff had a person on the page", scope: engine.AccessApprove,
 		answers: ok{200: entriesResponse{}}}, s.whoSaw)
 }

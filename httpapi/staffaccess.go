@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -463,6 +464,38 @@ type whoSawInput struct {
 
 type entriesResponse struct {
 	Entries []entryObject `json:"entries" description:"the newest first"`
+}
+
+type accessLogInput struct {
+	Cursor string `query:"cursor" json:"-" description:"nextCursor of the page before"`
+	Limit  int    `query:"limit" json:"-" minimum:"1" description:"50; at most 100"`
+}
+
+type accessLogResponse struct {
+	Entries    []entryObject `json:"entries" description:"the newest first"`
+	NextCursor *string       `json:"nextCursor" description:"null on the last page"`
+}
+
+// showAccessLog serves GET /api/staff-access/log.
+func (s *Server) showAccessLog(c *call, in accessLogInput) (reply, error) {
+	before, err := strconv.ParseUint(or(in.Cursor, "0"), 10, 53)
+	if err != nil {
+		return reply{}, engine.Errorf(engine.Invalid, "Invalid cursor")
+	}
+	page, next, err := s.eng.AuditLog(c.who, before, min(or(in.Limit, pageSize), maxPageSize))
+	if err != nil {
+		return reply{}, err
+	}
+	answer := accessLogResponse{Entries: make([]entryObject, len(page))}
+	for i, e := range page {
+		if answer.Entries[i], err = newEntryObject(e.Seq, e.Entry); err != nil {
+			return reply{}, err
+		}
+	}
+	if next > 0 {
+		answer.NextCursor = nullable(strconv.FormatUint(next, 10))
+	}
+	return ok(answer)
 }
 
 // whoSaw serves GET /api/staff-access/who-saw.
