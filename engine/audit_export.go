@@ -54,13 +54,30 @@ func (e *Engine) auditExport(version string, r AuditRange) (*bundle.Export, erro
 		Product: version, Time: e.opt.Now(), Workspace: string(r.Workspace), To: seq + 1, Checkpoint: signed,
 		Signers: []bundle.Signer{signer}, Rotations: state.Rotations, TempDir: e.opt.Dir,
 	}
-	_, err = kv.View(e.db, func(tx *kv.Tx) (struct{}, error) { return struct{}{}, proveRange(tx, x, seq+1, r, state) })
+	_, err = kv.View(e.db, func(tx *kv.Tx) (struct{}, error) {
+		if r.Workspace == "" {
+			x.Staff = staffReview(tx)
+		}
+		return struct{}{}, proveRange(tx, x, seq+1, r, state)
+	})
 	if r.Workspace != "" {
 		x.Lines = e.workspaceLines(r.Workspace, seq+1, signed)
 	} else {
 		x.Lines = e.auditRange(x.From, x.To)
 	}
 	return x, err
+}
+
+// staffReview lists the staff accounts, for those who review who may ask for access.
+func staffReview(tx *kv.Tx) (all []bundle.Staff) {
+	for _, s := range staffAccounts.Scan(tx, kv.Range{}) {
+		b := bundle.Staff{ID: string(s.ID), Employer: s.Employer, Country: s.Country, Role: s.Role, Created: s.Created}
+		if s.Disabled {
+			b.Disabled = s.Updated // or before: it may have been changed since
+		}
+		all = append(all, b)
+	}
+	return all
 }
 
 // proveRange adds what proves the range.

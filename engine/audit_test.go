@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -502,4 +503,24 @@ func TestExportAudit(t *testing.T) {
 	if got := events(w.audited(7)); !slices.Contains(got, "audit.exported") {
 		t.Errorf("no export is recorded in %q", got[:min(len(got), 10)])
 	}
+}
+
+// TestExportListsStaff: who reviews access finds every staff account in the bundle, without its name.
+func TestExportListsStaff(t *testing.T) {
+	w := newWorld(t, unlimited())
+	s, _, err := w.Admin().AddStaff(NewStaff{Name: "Sam Marker", Email: "sam@vendor.example", Employer: "Vendor", Country: "DE", Role: "support"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file bytes.Buffer
+	if _, err := w.Admin().ExportAudit(&file, "1.2.3", AuditRange{}); err != nil {
+		t.Fatal(err)
+	}
+	if !regexp.MustCompile(`\{\s*"id": ?"` + string(s.ID) + `",\s*"employer": ?"Vendor"`).Match(file.Bytes()) {
+		t.Error("the account is not in the bundle")
+	}
+	if strings.Contains(file.String(), "Marker") || strings.Contains(file.String(), "sam@") {
+		t.Error("its name is")
+	}
+	w.exported(AuditRange{}, nil)
 }

@@ -92,7 +92,7 @@ func sentence(e *auditlog.Entry) string {
 		b.WriteString("; fields not masked: " + strings.Join(e.Fields, ", "))
 	}
 	if len(e.Persons) > 0 {
-		fmt.Fprintf(&b, "; %d addresses of persons on the page", len(e.Persons))
+		fmt.Fprintf(&b, "; addresses of persons on the page: %d", len(e.Persons))
 	}
 	switch e.Outcome {
 	case auditlog.Denied:
