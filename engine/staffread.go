@@ -117,7 +117,7 @@ func (e *Engine) staffRead(who StaffCaller, l look, prepare func(tx *kv.Tx, fiel
 }
 
 func auditUnavailable(err error) error {
-	return &Error{Kind: Unavailable, Code: CodeAuditUnavailable, Err: err, Msg: "The audit log can't take a record of this read, so there is none"}
+	return &Error{Kind: Unavailable, Code: CodeAuditUnavailable, RetryAfter: 10 * time.Second, Err: err, Msg: "The audit log can't take a record of this read, so there is none"}
 }
 
 // recordRead appends the entry of an answer, with whom it shows.
