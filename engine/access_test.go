@@ -515,13 +515,85 @@ func TestClosedToTheOperator(t *testing.T) {
 	if _, _, err := w.CreateKey(w.operator(Production), NewKey{Name: "k"}); !isKind(err, Forbidden) {
 		t.Errorf("the operator makes a key: %v", err)
 	}
-	if _, _, err := w.CreateKey(owner, NewKey{Name: "k"}); err != nil {
+	k, _, err := w.CreateKey(owner, NewKey{Name: "k"})
+	if err != nil {
 		t.Errorf("the customer makes a key: %v", err)
+	}
+	if _, _, err := w.RotateKey(w.operator(Production), k.ID.String(), 0); !isKind(err, Forbidden) {
+		t.Errorf("the operator takes its secret: %v", err)
+	}
+	if _, err := w.SetKey(w.operator(Production), k.ID.String(), KeyChange{Role: ptr(RoleAdmin)}); !isKind(err, Forbidden) {
+		t.Errorf("the operator widens it: %v", err)
+	}
+	if _, err := w.SetKey(w.operator(Production), k.ID.String(), KeyChange{Disabled: ptr(true)}); err != nil {
+		t.Errorf("the operator disables it: %v", err)
 	}
 	if _, err := w.SetAccessPolicy(owner, Policy{Mode: PolicyApproval}); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := w.CreateKey(w.operator(Production), NewKey{Name: "k"}); err != nil {
 		t.Errorf("the operator makes a key when it is open again: %v", err)
+	}
+}
+
+// TestGrantsFollowTheCustomer: what the customer would not give now, is not there, whatever was given before.
+func TestGrantsFollowTheCustomer(t *testing.T) {
+	w := newWorld(t, unlimited())
+	owner := w.in(Production)
+	refused := func(what string, s StaffCaller) {
+		t.Helper()
+		if _, err := w.StaffRead(s, w.look(KindLeads)); !isKind(err, Forbidden) {
+			t.Errorf("%s: the read ends in %v", what, err)
+		}
+	}
+
+	// The account is not what the customer saw.
+	s := w.staff()
+	r := w.ask(s, w.wish())
+	if _, err := w.Admin().SetStaff(r.Staff, StaffChange{Employer: ptr("Other Corp")}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.ApproveAccess(owner, string(r.ID)); !isKind(err, Conflict) {
+		t.Errorf("a request of an account that was changed is approved: %v", err)
+	}
+	s = w.staff()
+	r = w.approve(owner, w.ask(s, w.wish()))
+	if _, err := w.StaffRead(s, w.look(KindLeads)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Admin().SetStaff(r.Staff, StaffChange{Country: ptr("FR")}); err != nil {
+		t.Fatal(err)
+	}
+	refused("another country", s)
+
+	// Policy and agreements ask for more than the grant had.
+	w.policy(owner, Policy{Mode: PolicyNotify})
+	s = w.staff()
+	w.ask(s, w.wish())
+	w.policy(owner, Policy{Mode: PolicyApproval})
+	refused("granted by a policy that is over", s)
+	s = w.staff()
+	w.approve(owner, w.ask(s, w.wish()))
+	w.agree(owner, Controls{TwoApprovers: true})
+	refused("one approver where two are asked for", s)
+
+	// A yes counts as long as who gave it could.
+	stolen := w.approver(owner, NewKey{Role: RoleOwner})
+	r = w.ask(w.staff(), w.wish())
+	w.approve(stolen, r)
+	if err := w.RevokeKey(owner, stolen.key.String()); err != nil {
+		t.Fatal(err)
+	}
+	if r = w.approve(owner, r); r.Status != AccessPending {
+		t.Errorf("with the yes of a revoked key the request is %s", r.Status)
+	}
+
+	// Nobody asks without end.
+	s = w.staff()
+	for range maxLiveAccess {
+		w.ask(s, w.wish())
+	}
+	if _, err := w.RequestAccess(s, w.wish()); !isKind(err, Conflict) {
+		t.Errorf("one request too many: %v", err)
 	}
 }

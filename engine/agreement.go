@@ -148,8 +148,10 @@ func (d decider) addAgreement(in Agreement) (Agreement, error) {
 			return a, err
 		}
 		n := 0
-		for range agreements.Scan(tx, kv.Prefix(addressKey(string(d.workspace)))) {
-			n++
+		for _, other := range agreements.Scan(tx, kv.Prefix(addressKey(string(d.workspace)))) {
+			if other.Removed.IsZero() && !other.Ended && (other.AddedBy == operatorID) == d.operator() { // so neither takes the other's room
+				n++
+			}
 		}
 		if n >= maxAgreements {
 			return a, Errorf(Conflict, "A workspace has at most %d agreements", maxAgreements).With(CodeTooMany)

@@ -20,7 +20,7 @@ import (
 // end of the log, does not bring back what the anchors say.
 //
 // It is named by a path. A directory holds a file for each installation, with its newest checkpoint. A file that begins
-// with + is appended to, and its last checkpoint counts: it may be one that can only be appended to. Any other file holds the
+// with + is appended to, and its checkpoint of the most lines counts: it may be one that can only be appended to. Any other file holds the
 // newest checkpoint.
 type anchor string
 
@@ -44,24 +44,27 @@ func (a anchor) read(installation string) ([]byte, error) {
 		return nil, nil
 	}
 	if a.appends() {
-		data = lastCheckpoint(data, installation)
+		data = largestCheckpoint(data, installation)
 	}
 	return data, err
 }
 
-// lastCheckpoint returns the last whole checkpoint of a file that is appended to. One that a crash cut short is left out.
-func lastCheckpoint(data []byte, installation string) []byte {
+// largestCheckpoint returns the whole checkpoint of the most lines in a file that is appended to. One that a crash cut short
+// is left out.
+func largestCheckpoint(data []byte, installation string) (largest []byte) {
 	begin := []byte("\n" + auditlog.KeyName(installation) + "/")
-	data = append([]byte("\n"), data...)
-	for {
-		at := bytes.LastIndex(data, begin)
+	size := uint64(0)
+	for rest := append([]byte("\n"), data...); ; {
+		at := bytes.LastIndex(rest, begin)
 		if at < 0 {
-			return nil
+			return largest
 		}
-		if last := data[at+1:]; bytes.HasSuffix(last, []byte("\n")) && bytes.Contains(last, []byte("\n\n")) {
-			return last
+		signed := rest[at+1:]
+		c, err := auditlog.UnsignedCheckpoint(signed)
+		if err == nil && bytes.HasSuffix(signed, []byte("\n")) && (largest == nil || c.Size > size) {
+			largest, size = signed, c.Size
 		}
-		data = data[:at+1]
+		rest = rest[:at+1]
 	}
 }
 
@@ -95,13 +98,8 @@ func (e *Engine) anchors() []anchor {
 
 // checkAnchors compares the log with every anchor that it can reach. A log that is behind one, or is not the one that it
 // was made of, is not to be relied on: nothing more is signed, and staff have no access. It returns how many it found.
-func (e *Engine) checkAnchors() (found int, err error) {
-	a := &e.audit
-	state := a.state.Load()
-	verifiers, err := state.verifiers()
-	if err != nil {
-		return 0, err
-	}
+func (e *Engine) checkAnchors() (found int) {
+	state := e.audit.state.Load()
 	for _, place := range e.anchors() {
 		signed, err := place.read(state.Installation)
 		if err != nil {
@@ -112,17 +110,9 @@ func (e *Engine) checkAnchors() (found int, err error) {
 			continue
 		}
 		found++
-		c, err := auditlog.OpenCheckpoint(signed, verifiers...)
-		if err == nil {
-			_, err = kv.View(e.db, func(tx *kv.Tx) (struct{}, error) { return struct{}{}, a.compare(tx, c) })
-		}
-		if err != nil {
-			err = fmt.Errorf("the audit log does not agree with its anchor %q: %w", string(place), err)
-			a.trouble.CompareAndSwap(nil, &err)
-			e.log.Error().Err(err).Msg("staff access is refused")
-		}
+		_ = e.compareAnchor(place, signed) // it says so itself
 	}
-	return found, nil
+	return found
 }
 
 func (s *auditState) verifiers() ([]note.Verifier, error) {
@@ -184,12 +174,54 @@ func (e *Engine) Anchor() error {
 		return err
 	}
 	for _, place := range e.anchors() {
-		if failed := place.write(a.state.Load().Installation, signed); failed != nil {
+		if failed := e.moveAnchor(place, signed); failed != nil {
 			err = errors.Join(err, fmt.Errorf("anchor %q of the audit log: %w", string(place), failed))
 		}
 	}
 	if err == nil {
 		a.anchored = signed
+	}
+	return err
+}
+
+// moveAnchor brings one anchor up to date. What it has by then is compared with the log before: it may have been away when
+// the log was opened. A file that is appended to is looked at once, since it grows.
+func (e *Engine) moveAnchor(place anchor, signed []byte) error {
+	a := &e.audit
+	state := a.state.Load()
+	if a.anchored == nil || !place.appends() {
+		there, err := place.read(state.Installation)
+		if err != nil {
+			return err
+		}
+		if err := e.compareAnchor(place, there); err != nil {
+			return err
+		}
+	}
+	return place.write(state.Installation, signed)
+}
+
+// compareAnchor compares the log with what an anchor has. If they don't agree, the log is not to be relied on.
+func (e *Engine) compareAnchor(place anchor, signed []byte) error {
+	if signed == nil {
+		return nil
+	}
+	a := &e.audit
+	verifiers, err := a.state.Load().verifiers()
+	if err != nil {
+		return err
+	}
+	c, err := auditlog.OpenCheckpoint(signed, verifiers...)
+	if err == nil {
+		a.mu.Lock()
+		_, err = kv.View(e.db, func(tx *kv.Tx) (struct{}, error) { return struct{}{}, a.compare(tx, c) })
+		a.mu.Unlock()
+	}
+	if err != nil {
+		err = fmt.Errorf("the audit log does not agree with its anchor %q: %w", string(place), err)
+		if a.trouble.CompareAndSwap(nil, &err) {
+			e.log.Error().Err(err).Msg("staff access is refused")
+		}
 	}
 	return err
 }

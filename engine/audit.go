@@ -133,7 +133,6 @@ func (e *Engine) record(tx *kv.Tx, entry auditlog.Entry) error {
 	if w != "" {
 		auditOf(w).Append(tx, auditPlace(head.Seq))
 	}
-	e.audit.grown.Store(true)
 	return nil
 }
 
@@ -162,7 +161,6 @@ type audit struct {
 	state   atomic.Pointer[auditState] // never nil after the opening
 	found   int                        // how many anchors there were at the opening
 	trouble atomic.Pointer[error]      // why the log can't be relied on; nil if it can
-	grown   atomic.Bool                // since the last checkpoint
 	started atomic.Bool                // a server runs: see StartAudit
 	misuses misuses
 	pending pendingEntries
@@ -208,9 +206,8 @@ func (e *Engine) openAudit() error {
 	if a.signer, err = e.auditSigner(state.Key); err != nil {
 		return err
 	}
-	a.found, err = e.checkAnchors()
-	a.grown.Store(true)
-	return err
+	a.found = e.checkAnchors()
+	return nil
 }
 
 func (e *Engine) auditSigner(id string) (note.Signer, error) {
@@ -306,10 +303,10 @@ func (e *Engine) Checkpoint() ([]byte, error) {
 	if err := e.AuditTrouble(); err != nil {
 		return nil, err
 	}
-	if !a.grown.Swap(false) && a.signed != nil {
-		return a.signed, nil
-	}
 	signed, err := kv.View(e.db, func(tx *kv.Tx) ([]byte, error) {
+		if a.signed != nil && a.proven.Size() == auditNodes.Len(tx) {
+			return a.signed, nil
+		}
 		if err := a.prove(tx); err != nil {
 			return nil, err
 		}
@@ -318,7 +315,6 @@ func (e *Engine) Checkpoint() ([]byte, error) {
 		return auditlog.SignCheckpoint(c, a.signer)
 	})
 	if err != nil {
-		a.grown.Store(true)
 		if bad := (*auditlog.BadEntryError)(nil); errors.As(err, &bad) || errors.Is(err, kv.ErrDamaged) {
 			a.distrust(err)
 		}

@@ -337,6 +337,42 @@ func copyFile(t *testing.T, from, to string) {
 	}
 }
 
+// TestAnchorThatWasAway: an anchor that could not be reached when an older copy was opened is not written over.
+func TestAnchorThatWasAway(t *testing.T) {
+	place := filepath.Join(t.TempDir(), "anchor")
+	for _, prefix := range []string{"", "+"} {
+		w := newWorldIn(t, unlimited(), "UTC", Options{Anchors: []string{prefix + place + prefix}})
+		w.grow(3)
+		w.close()
+		old := filepath.Join(t.TempDir(), "old.db")
+		copyFile(t, filepath.Join(w.opt.Dir, DatabaseName), old)
+		w.open()
+		w.grow(3)
+		w.close()
+		copyFile(t, old, filepath.Join(w.opt.Dir, DatabaseName))
+		if err := os.Rename(place+prefix, place+"away"); err != nil {
+			t.Fatal(err)
+		}
+		w.open()
+		if err := os.Rename(place+"away", place+prefix); err != nil {
+			t.Fatal(err)
+		}
+		kept, err := os.ReadFile(place + prefix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.recordAlone(auditlog.Entry{Event: "test", Actor: systemActor}); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.KeepAudit(); err == nil || w.AuditTrouble() == nil {
+			t.Errorf("%q: an older history is anchored: %v", prefix, err)
+		}
+		if now, err := os.ReadFile(place + prefix); err != nil || string(now) != string(kept) {
+			t.Errorf("%q: the anchor was changed: %v", prefix, err)
+		}
+	}
+}
+
 // TestAnchorPlaces: each kind of place gives back the newest checkpoint, whatever a crash left of the last one.
 func TestAnchorPlaces(t *testing.T) {
 	dir := t.TempDir()
@@ -365,9 +401,9 @@ func TestAnchorPlaces(t *testing.T) {
 	if n := strings.Count(string(whole), "— "); n != 3 {
 		t.Errorf("the file that is appended to has %d checkpoints, want 3", n)
 	}
-	last := lastCheckpoint(whole, installation)
+	last := largestCheckpoint(whole, installation)
 	for cut := range last {
-		if got := lastCheckpoint(whole[:len(whole)-1-cut], installation); strings.HasPrefix(string(got), string(last)) || len(got) == 0 {
+		if got := largestCheckpoint(whole[:len(whole)-1-cut], installation); strings.HasPrefix(string(got), string(last)) || len(got) == 0 {
 			t.Fatalf("with %d bytes cut off: %q", 1+cut, got)
 		}
 	}

@@ -129,6 +129,8 @@ func (d decider) approve(id string) (AccessRequest, error) {
 			return customerDecides()
 		case r.Status != AccessPending:
 			return decidedAlready(r)
+		case s.Name != r.StaffName || s.Email != r.StaffEmail || s.Employer != r.Employer || s.Country != r.Country || s.Role != r.Role:
+			return Errorf(Conflict, "The staff account was changed since it asked: it must ask again").With(CodeAccessEnded)
 		case slices.Contains(r.approvers(), d.id):
 			return Errorf(Conflict, "This key has approved the request already: another one must").With(CodeAlreadyApproved)
 		}
@@ -140,12 +142,31 @@ func (d decider) approve(id string) (AccessRequest, error) {
 			return refusal
 		}
 		r.Approvers = max(r.Approvers, controls.approvers())
-		r.Approvals = append(slices.Clone(r.Approvals), Approval{d.id, role, tx.Now})
+		r.Approvals = slices.DeleteFunc(slices.Clone(r.Approvals), func(a Approval) bool { return !d.e.counts(tx, r.Workspace, a) })
+		r.Approvals = append(r.Approvals, Approval{d.id, role, tx.Now})
 		if len(r.Approvals) >= r.Approvers {
 			r.approve(tx.Now)
 		}
 		return nil
 	})
+}
+
+// counts tells whether an earlier yes still does: who gave it could give it now.
+func (e *Engine) counts(tx *kv.Tx, w WorkspaceID, a Approval) bool {
+	if a.By == operatorID {
+		return policyOf(tx, w).OperatorDecides
+	}
+	id, ok := kv.ParseID(a.By)
+	t := e.tenant(w)
+	if !ok || t == nil {
+		return false
+	}
+	for _, env := range t.envs {
+		if k, found := env.keys().Get(tx, id[:]); found {
+			return !k.Disabled && k.Revoked.IsZero() && (k.Expires.IsZero() || tx.Now.Before(k.Expires)) && slices.Contains(k.Scopes, AccessApprove)
+		}
+	}
+	return false
 }
 
 func decidedAlready(r *AccessRequest) *Error {

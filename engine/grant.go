@@ -35,6 +35,9 @@ func grantFor(tx *kv.Tx, who StaffCaller, l look) (AccessRequest, []string, erro
 	controls := effective(tx, l.workspace, tx.Now)
 	r, refusal := bestGrant(tx, s.ID, l, controls.MaxDuration)
 	if refusal == nil {
+		refusal = r.stillApproved(&s, policyOf(tx, l.workspace), &controls)
+	}
+	if refusal == nil {
 		refusal = controls.allowLook(&s, l, tx.Now)
 	}
 	fields := unmaskedFields(l.kind, r.Unmasked, controls.AlwaysMasked)
@@ -45,6 +48,25 @@ func grantFor(tx *kv.Tx, who StaffCaller, l look) (AccessRequest, []string, erro
 		return r, nil, refusal
 	}
 	return r, fields, nil
+}
+
+// stillApproved refuses a grant to whom the customer would not give it now: the policy or an agreement asks for more than it
+// had, or the account is not what the customer saw.
+func (r *AccessRequest) stillApproved(s *Staff, policy Policy, controls *EffectiveControls) *Error {
+	yes := 0
+	for _, a := range r.Approvals {
+		if a.By != operatorID || policy.OperatorDecides {
+			yes++
+		}
+	}
+	enough := yes >= controls.approvers()
+	if r.ByPolicy {
+		enough = policy.Mode == PolicyNotify && !controls.TwoApprovers
+	}
+	if !enough || s.Name != r.StaffName || s.Email != r.StaffEmail || s.Employer != r.Employer || s.Country != r.Country || s.Role != r.Role {
+		return accessEnded(r.ID)
+	}
+	return nil
 }
 
 func (c *EffectiveControls) allowLook(s *Staff, l look, now time.Time) *Error {

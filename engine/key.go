@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"crypto/rand"
+	"errors"
 	"hash/crc32"
 	"math/big"
 	"net/netip"
@@ -171,8 +172,8 @@ func (who Caller) secretFor(in NewKey) (string, error) {
 }
 
 func (who Caller) createKey(tx *kv.Tx, in NewKey, secret string) (Key, error) {
-	if who.operator && policyOf(tx, who.tenant.id).Mode == PolicyClosed { // the operator is no way round it
-		return Key{}, Errorf(Forbidden, "This workspace is closed to staff, so the operator can make no key of it: the customer can, or change that policy").With(CodePolicyClosed)
+	if err := who.closed(tx); err != nil {
+		return Key{}, err
 	}
 	scopes, err := who.grant(tx, in.Role, in.Scopes)
 	if err != nil {
@@ -211,6 +212,14 @@ func (who Caller) createKey(tx *kv.Tx, in NewKey, secret string) (Key, error) {
 		created.Detail = map[string]string{"secret": "imported"}
 	}
 	return k, who.recordKey(tx, created, k)
+}
+
+// closed refuses the operator keys of a workspace that is closed to staff: who has one is no way round that.
+func (who Caller) closed(tx *kv.Tx) error {
+	if !who.operator || policyOf(tx, who.tenant.id).Mode != PolicyClosed {
+		return nil
+	}
+	return Errorf(Forbidden, "This workspace is closed to staff, so the operator can make or widen no key of it: the customer can, or change that policy").With(CodePolicyClosed)
 }
 
 // recordKey records what was done to a key, and what it is after that. Names are the customer's, and stay out.
@@ -356,7 +365,7 @@ func (e *Engine) SetKey(who Caller, id string, change KeyChange) (Key, error) {
 			return Errorf(Conflict, "This key was revoked")
 		}
 		if !change.onlyDisables() {
-			if err := mustWrite(tx, who.env); err != nil {
+			if err := errors.Join(mustWrite(tx, who.env), who.closed(tx)); err != nil {
 				return err
 			}
 		}
@@ -452,6 +461,8 @@ func (e *Engine) RotateKey(who Caller, id string, overlap time.Duration) (Key, s
 			return Errorf(Conflict, "This key was revoked")
 		case who.operator && slices.Contains(k.Scopes, AccessApprove):
 			return Errorf(Forbidden, "This key may approve staff access: only the customer can rotate it; the operator can disable or revoke it and make another")
+		case who.closed(tx) != nil:
+			return who.closed(tx)
 		case len(k.Secrets) >= maxSecrets && overlap > 0:
 			return Errorf(Conflict, "A key has at most %d secrets at a time: rotate it without overlap, or wait until one has ended", maxSecrets).With(CodeTooMany)
 		}

@@ -53,6 +53,9 @@ func (in *NewAccess) check() error {
 	return checkFields(in.Unmasked)
 }
 
+// maxLiveAccess bounds the requests and grants of one staff account for one workspace at a time.
+const maxLiveAccess = 10
+
 // RequestAccess asks the customer for access to a workspace. Policy notify grants it at once, unless an agreement asks for
 // two approvers. What policy or agreements rule out is refused, and that is recorded.
 //
@@ -72,6 +75,9 @@ func (e *Engine) RequestAccess(who StaffCaller, in NewAccess) (AccessRequest, er
 		}
 		if !in.StartAt.IsZero() && in.StartAt.After(tx.Now.Add(MaxAccess)) {
 			return AccessRequest{}, nil, Errorf(Invalid, "startAt: it must be within %s", MaxAccess)
+		}
+		if len(liveAccess(tx, s.ID, in.Workspace)) >= maxLiveAccess {
+			return AccessRequest{}, nil, Errorf(Conflict, "There are %d requests and grants for this workspace already: withdraw some", maxLiveAccess).With(CodeTooMany)
 		}
 		return e.requestAccess(tx, who, &s, in)
 	})

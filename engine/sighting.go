@@ -42,10 +42,10 @@ func digestOf(key []byte, addr string) (d auditlog.Digest) {
 
 // see notes that the entry seq names whom the addresses reach, and returns their digests, sorted.
 func (env *environment) see(tx *kv.Tx, addresses []string, seq uint64) []auditlog.Digest {
-	slices.Sort(addresses)
+	addresses = slices.Compact(slices.Sorted(slices.Values(addresses))) // a copy: the transaction may run again
 	keys, seen := env.personKeys(), env.sightings()
 	var digests []auditlog.Digest
-	for _, addr := range slices.Compact(addresses) {
+	for _, addr := range addresses {
 		key, ok := keys.Get(tx, addressKey(addr))
 		if !ok {
 			key = randomBytes(personKeyBytes)

@@ -53,7 +53,7 @@ func TestPolicyAndAgreements(t *testing.T) {
 	dpa.golden(t, "agreement")
 	controls := w.get(owner, "/api/staff-access/controls").is(t, "controls", 200)
 	controls.golden(t, "controls")
-	w.get(sam.token, f.look("keys")).codes(t, "a kind that the agreement excludes", 403, engine.CodeKindExcluded)
+	w.get(sam.token, f.look("leads")).codes(t, "a grant without approvers, where two are asked for by now", 403, engine.CodeAccessEnded)
 	for code, change := range map[string]obj{
 		engine.CodeDurationTooLong:     {"duration": "5h"},
 		engine.CodeFieldMasked:         {"unmasked": []string{"phone"}},
@@ -70,6 +70,8 @@ func TestPolicyAndAgreements(t *testing.T) {
 	if got := w.post(second, "/api/staff-access/requests/"+id+"/approve", nil).is(t, "the second approver", 200).str("status"); got != "approved" {
 		t.Errorf("after both approvals: %q", got)
 	}
+	w.get(sam.token, f.look("leads")).is(t, "with both approvals", 200)
+	w.get(sam.token, f.look("keys")).codes(t, "a kind that the agreement excludes", 403, engine.CodeKindExcluded)
 
 	bad := func(name string, status int, says string, body obj) {
 		a := w.post(owner, "/api/staff-access/agreements", body)
