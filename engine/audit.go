@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/rand"
 	"encoding/binary"
@@ -53,6 +52,15 @@ func (n auditNode) hash(i int) (h auditlog.Hash, err error) {
 	return auditlog.Hash(n[i*len(h) : (i+1)*len(h)]), nil
 }
 
+// auditHash returns a hash of the node of an entry.
+func auditHash(tx *kv.Tx, seq uint64, i int) (h auditlog.Hash, err error) {
+	node, ok := auditNodes.Get(tx, seq)
+	if !ok {
+		return h, fmt.Errorf("%w: node %d of the audit log is missing", kv.ErrDamaged, seq)
+	}
+	return auditNode(node).hash(i)
+}
+
 // auditHashes reads the stored hashes of the tree in a transaction.
 type auditHashes struct{ tx *kv.Tx }
 
@@ -62,12 +70,8 @@ func (r auditHashes) ReadHashes(indexes []int64) ([]auditlog.Hash, error) {
 	for i, index := range indexes {
 		level, n := tlog.SplitStoredHashIndex(index)
 		last := uint64(n+1)<<level - 1 // the entry that completed it
-		node, ok := auditNodes.Get(r.tx, last)
-		if !ok {
-			return nil, fmt.Errorf("%w: node %d of the audit log is missing", kv.ErrDamaged, last)
-		}
 		var err error
-		if hashes[i], err = auditNode(node).hash(1 + level); err != nil {
+		if hashes[i], err = auditHash(r.tx, last, 1+level); err != nil {
 			return nil, err
 		}
 	}
@@ -78,7 +82,7 @@ func (r auditHashes) ReadHashes(indexes []int64) ([]auditlog.Hash, error) {
 func auditHead(tx *kv.Tx) (head auditlog.Head, err error) {
 	head.Seq = auditNodes.Len(tx)
 	if head.Seq > 0 {
-		head.Line, err = auditLineHash(tx, head.Seq-1)
+		head.Line, err = auditHash(tx, head.Seq-1, 0)
 	}
 	return head, err
 }
@@ -91,17 +95,9 @@ func auditHeadOf(tx *kv.Tx, w WorkspaceID) (head auditlog.Head, err error) {
 	}
 	seq, err := auditSeq(tx, w, head.Seq-1)
 	if err == nil {
-		head.Line, err = auditLineHash(tx, seq)
+		head.Line, err = auditHash(tx, seq, 0)
 	}
 	return head, err
-}
-
-func auditLineHash(tx *kv.Tx, seq uint64) (h auditlog.Hash, err error) {
-	node, ok := auditNodes.Get(tx, seq)
-	if !ok {
-		return h, fmt.Errorf("%w: node %d of the audit log is missing", kv.ErrDamaged, seq)
-	}
-	return auditNode(node).hash(0)
 }
 
 // record appends an entry to the audit log, in the transaction that does what it records. Time, epoch and the places in
@@ -363,7 +359,7 @@ func (a Admin) AuditLines(from uint64, most int) (lines [][]byte, next uint64, e
 	_, err = kv.View(a.e.db, func(tx *kv.Tx) (struct{}, error) {
 		next = from
 		for seq, line := range auditLines.Scan(tx, from, auditNodes.Len(tx)) {
-			lines, next = append(lines, bytes.Clone(line)), seq+1
+			lines, next = append(lines, line), seq+1
 			if len(lines) == most {
 				break
 			}

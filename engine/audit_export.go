@@ -1,12 +1,9 @@
 package engine
 
 import (
-	"bytes"
-	"errors"
 	"io"
 	"iter"
 	"os"
-	"strconv"
 	"time"
 
 	"tuco/engine/auditlog"
@@ -227,13 +224,9 @@ func inChunks(e *Engine, from, to uint64, read func(tx *kv.Tx, from, to uint64) 
 // auditLine returns a line, or what is left of one that is no longer kept.
 func auditLine(tx *kv.Tx, seq uint64) (bundle.Line, error) {
 	if line, ok := auditLines.Get(tx, seq); ok {
-		return bundle.Line{Text: bytes.Clone(line)}, nil
+		return bundle.Line{Text: line}, nil
 	}
-	node, ok := auditNodes.Get(tx, seq)
-	if !ok {
-		return bundle.Line{}, errors.Join(kv.ErrDamaged, errors.New("node "+strconv.FormatUint(seq, 10)+" of the audit log is missing"))
-	}
-	leaf, err := auditNode(node).hash(1)
+	leaf, err := auditHash(tx, seq, 1)
 	return bundle.Line{Seq: seq, Leaf: leaf}, err
 }
 

@@ -129,7 +129,7 @@ func (d decider) approve(id string) (AccessRequest, error) {
 			return customerDecides()
 		case r.Status != AccessPending:
 			return decidedAlready(r)
-		case s.Name != r.StaffName || s.Email != r.StaffEmail || s.Employer != r.Employer || s.Country != r.Country || s.Role != r.Role:
+		case !r.shows(&s):
 			return Errorf(Conflict, "The staff account was changed since it asked: it must ask again").With(CodeAccessEnded)
 		case slices.Contains(r.approvers(), d.id):
 			return Errorf(Conflict, "This key has approved the request already: another one must").With(CodeAlreadyApproved)

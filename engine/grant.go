@@ -29,13 +29,14 @@ func grantFor(tx *kv.Tx, who StaffCaller, l look) (AccessRequest, []string, erro
 	if !isSystemID(string(l.workspace), "org") || !workspaces.Has(tx, []byte(l.workspace)) {
 		return AccessRequest{}, nil, accessRequired()
 	}
-	if policyOf(tx, l.workspace).Mode == PolicyClosed {
+	policy := policyOf(tx, l.workspace)
+	if policy.Mode == PolicyClosed {
 		return AccessRequest{}, nil, Errorf(Forbidden, "This workspace is closed to staff").With(CodePolicyClosed)
 	}
 	controls := effective(tx, l.workspace, tx.Now)
 	r, refusal := bestGrant(tx, s.ID, l, controls.MaxDuration)
 	if refusal == nil {
-		refusal = r.stillApproved(&s, policyOf(tx, l.workspace), &controls)
+		refusal = r.stillApproved(&s, policy, &controls)
 	}
 	if refusal == nil {
 		refusal = controls.allowLook(&s, l, tx.Now)
@@ -63,10 +64,15 @@ func (r *AccessRequest) stillApproved(s *Staff, policy Policy, controls *Effecti
 	if r.ByPolicy {
 		enough = policy.Mode == PolicyNotify && !controls.TwoApprovers
 	}
-	if !enough || s.Name != r.StaffName || s.Email != r.StaffEmail || s.Employer != r.Employer || s.Country != r.Country || s.Role != r.Role {
+	if !enough || !r.shows(s) {
 		return accessEnded(r.ID)
 	}
 	return nil
+}
+
+// shows tells whether the account still is what the request shows to who decides.
+func (r *AccessRequest) shows(s *Staff) bool {
+	return s.Name == r.StaffName && s.Email == r.StaffEmail && s.Employer == r.Employer && s.Country == r.Country && s.Role == r.Role
 }
 
 func (c *EffectiveControls) allowLook(s *Staff, l look, now time.Time) *Error {

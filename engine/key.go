@@ -3,7 +3,6 @@ package engine
 import (
 	"cmp"
 	"crypto/rand"
-	"errors"
 	"hash/crc32"
 	"math/big"
 	"net/netip"
@@ -365,7 +364,10 @@ func (e *Engine) SetKey(who Caller, id string, change KeyChange) (Key, error) {
 			return Errorf(Conflict, "This key was revoked")
 		}
 		if !change.onlyDisables() {
-			if err := errors.Join(mustWrite(tx, who.env), who.closed(tx)); err != nil {
+			if err := mustWrite(tx, who.env); err != nil {
+				return err
+			}
+			if err := who.closed(tx); err != nil {
 				return err
 			}
 		}
@@ -449,42 +451,57 @@ func (e *Engine) RotateKey(who Caller, id string, overlap time.Duration) (Key, s
 	if err := who.Require(KeysManage); err != nil {
 		return Key{}, "", err
 	}
-	if overlap < 0 || overlap > maxOverlap {
-		return Key{}, "", Errorf(Invalid, "overlap must be from 0 to %s", maxOverlap)
+	if err := checkOverlap(overlap); err != nil {
+		return Key{}, "", err
 	}
 	secret := newSecret(who.env.name)
 	rotated := who.entry("key.rotated")
 	rotated.Detail = map[string]string{"overlap": overlap.String()}
 	k, err := who.changeKey(id, rotated, func(tx *kv.Tx, k *Key) error {
+		closed := who.closed(tx)
 		switch {
 		case !k.Revoked.IsZero():
 			return Errorf(Conflict, "This key was revoked")
 		case who.operator && slices.Contains(k.Scopes, AccessApprove):
 			return Errorf(Forbidden, "This key may approve staff access: only the customer can rotate it; the operator can disable or revoke it and make another")
-		case who.closed(tx) != nil:
-			return who.closed(tx)
+		case closed != nil:
+			return closed
 		case len(k.Secrets) >= maxSecrets && overlap > 0:
 			return Errorf(Conflict, "A key has at most %d secrets at a time: rotate it without overlap, or wait until one has ended", maxSecrets).With(CodeTooMany)
 		}
-		end := tx.Now.Add(overlap)
-		k.Secrets = slices.DeleteFunc(k.Secrets, func(s KeySecret) bool {
-			over := overlap == 0 || !s.Expires.IsZero() && !s.Expires.After(tx.Now)
-			if over {
-				credentials.Delete(tx, s.Digest)
-			}
-			return over
-		})
-		for i, s := range k.Secrets {
-			if s.Expires.IsZero() || s.Expires.After(end) {
-				k.Secrets[i].Expires = end
-			}
-		}
+		k.Secrets = retireSecrets(k.Secrets, tx.Now, overlap, func(digest []byte) { credentials.Delete(tx, digest) })
 		return who.env.addSecret(tx, k, secret)
 	})
 	if err != nil {
 		return k, "", err
 	}
 	return k, secret, nil
+}
+
+func checkOverlap(overlap time.Duration) error {
+	if overlap < 0 || overlap > maxOverlap {
+		return Errorf(Invalid, "overlap must be from 0 to %s", maxOverlap)
+	}
+	return nil
+}
+
+// retireSecrets lets secrets end after overlap, if they do not before. Those that are over by now, which are all if that is
+// 0, it forgets.
+func retireSecrets(secrets []KeySecret, now time.Time, overlap time.Duration, forget func(digest []byte)) []KeySecret {
+	left := slices.DeleteFunc(secrets, func(s KeySecret) bool {
+		over := overlap == 0 || !s.Expires.IsZero() && !s.Expires.After(now)
+		if over {
+			forget(s.Digest)
+		}
+		return over
+	})
+	end := now.Add(overlap)
+	for i, s := range left {
+		if s.Expires.IsZero() || s.Expires.After(end) {
+			left[i].Expires = end
+		}
+	}
+	return left
 }
 
 // changeKey runs fn on a key of the caller's environment that has no more rights than the caller: a

@@ -70,28 +70,9 @@ func (e *Engine) addToken(tx *kv.Tx, a *Account, token string, owner tokenOwner)
 
 // retireTokens lets the account's tokens end after overlap, at once if that is 0.
 func (a *Account) retireTokens(tx *kv.Tx, overlap time.Duration) error {
-	over := func(s KeySecret) bool { return overlap == 0 || !s.Expires.IsZero() && !s.Expires.After(tx.Now) }
-	a.Secrets = slices.DeleteFunc(a.Secrets, func(s KeySecret) bool {
-		if over(s) {
-			tokens.Delete(tx, s.Digest)
-		}
-		return over(s)
-	})
+	a.Secrets = retireSecrets(a.Secrets, tx.Now, overlap, func(digest []byte) { tokens.Delete(tx, digest) })
 	if len(a.Secrets) >= maxSecrets {
 		return Errorf(Conflict, "An account has at most %d tokens at a time: rotate without overlap, or wait until one has ended", maxSecrets).With(CodeTooMany)
-	}
-	end := tx.Now.Add(overlap)
-	for i, s := range a.Secrets {
-		if s.Expires.IsZero() || s.Expires.After(end) {
-			a.Secrets[i].Expires = end
-		}
-	}
-	return nil
-}
-
-func checkOverlap(overlap time.Duration) error {
-	if overlap < 0 || overlap > maxOverlap {
-		return Errorf(Invalid, "overlap must be from 0 to %s", maxOverlap)
 	}
 	return nil
 }

@@ -60,17 +60,22 @@ func (a *AdminServer) Shutdown(ctx context.Context) error { return a.server.Shut
 // command registers fn under a name.
 func command[In, Out any](a *AdminServer, mux *http.ServeMux, name string, fn func(In) (Out, error)) {
 	mux.HandleFunc("POST /"+name, func(w http.ResponseWriter, r *http.Request) {
-		var in In
-		body, err := io.ReadAll(io.LimitReader(r.Body, bodyBytes))
-		if err == nil {
-			err = strictjson.Unmarshal(body, &in, strictjson.RejectUnknown)
-		}
+		in, err := input[In](r)
 		var out Out
 		if err == nil {
 			out, err = fn(in)
 		}
 		a.answer(w, name, out, err)
 	})
+}
+
+// input reads what a command is given.
+func input[In any](r *http.Request) (in In, err error) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, bodyBytes))
+	if err == nil {
+		err = strictjson.Unmarshal(body, &in, strictjson.RejectUnknown)
+	}
+	return in, err
 }
 
 func (a *AdminServer) answer(w http.ResponseWriter, name string, out any, err error) {
@@ -449,12 +454,8 @@ func (in ExportInput) bounds() (r engine.AuditRange, err error) {
 // export answers with a bundle of the audit log. It is made before the first byte goes, so that an answer is a whole one.
 func (a *AdminServer) export(w http.ResponseWriter, req *http.Request) {
 	const name = "audit/export"
-	var in ExportInput
+	in, err := input[ExportInput](req)
 	var r engine.AuditRange
-	body, err := io.ReadAll(io.LimitReader(req.Body, bodyBytes))
-	if err == nil {
-		err = strictjson.Unmarshal(body, &in, strictjson.RejectUnknown)
-	}
 	if err == nil {
 		r, err = in.bounds()
 	}
@@ -578,12 +579,8 @@ func (a *AdminServer) createKey(in KeyInput) (secretResponse, error) {
 	if key.Allow, err = ParsePrefixes(in.Allow); err != nil {
 		return secretResponse{}, err
 	}
-	if in.Expires != "" {
-		d, err := time.ParseDuration(in.Expires)
-		if err != nil || d <= 0 {
-			return secretResponse{}, engine.Errorf(engine.Invalid, "expires must be a duration such as 2160h")
-		}
-		key.Expires = time.Now().UTC().Add(d)
+	if key.Expires, err = expiry(in.Expires); err != nil {
+		return secretResponse{}, err
 	}
 	who, err := a.admin.In(engine.WorkspaceID(in.WorkspaceID), engine.Environment(in.Environment))
 	if err != nil {

@@ -242,11 +242,7 @@ func (a *AdminServer) addAccessCommands(mux *http.ServeMux) {
 			return accessResponse{}, err
 		}
 		opens, err := a.admin.AccessOpens(in.ID)
-		out := accessResponse{newAccessObject(&r), []openedObject{}}
-		for _, o := range opens {
-			out.Opens = append(out.Opens, openedObject(o))
-		}
-		return out, err
+		return newAccessResponse(&r, opens), err
 	})
 	command(a, mux, "access/approve", func(in IDInput) (accessObject, error) {
 		r, err := a.admin.ApproveAccess(in.ID)
@@ -271,7 +267,7 @@ func (a *AdminServer) addAccessCommands(mux *http.ServeMux) {
 	})
 	command(a, mux, "access/policy", func(in ScopeInput) (policyResponse, error) {
 		p, err := a.admin.AccessPolicy(engine.WorkspaceID(in.WorkspaceID))
-		return policyResponse{p.Mode, p.OperatorDecides, newDate(p.Updated), nullable(p.UpdatedBy)}, err
+		return newPolicyResponse(p), err
 	})
 }
 

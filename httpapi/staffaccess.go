@@ -142,11 +142,15 @@ func (s *Server) getAccess(c *call, in accessInput) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	answer := accessResponse{accessObject: newAccessObject(&r), Opens: []openedObject{}}
+	return ok(newAccessResponse(&r, opens))
+}
+
+func newAccessResponse(r *engine.AccessRequest, opens []engine.Opening) accessResponse {
+	answer := accessResponse{accessObject: newAccessObject(r), Opens: []openedObject{}}
 	for _, o := range opens {
 		answer.Opens = append(answer.Opens, openedObject(o))
 	}
-	return ok(answer)
+	return answer
 }
 
 type decideRequest struct {
@@ -193,7 +197,11 @@ func policyReply(p engine.Policy, err error) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return ok(policyResponse{p.Mode, p.OperatorDecides, newDate(p.Updated), nullable(p.UpdatedBy)})
+	return ok(newPolicyResponse(p))
+}
+
+func newPolicyResponse(p engine.Policy) policyResponse {
+	return policyResponse{p.Mode, p.OperatorDecides, newDate(p.Updated), nullable(p.UpdatedBy)}
 }
 
 // showPolicy serves GET /api/staff-access/policy.
