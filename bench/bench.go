@@ -94,7 +94,7 @@ func (b *bench) open(ctx context.Context) (err error) {
 	b.report.Server.StartSeconds = seconds(b.server.started)
 	b.opt.Progress("making workspaces")
 	return b.administer(func(admin *httpapi.AdminClient) error {
-		err := b.contents.makeTenants(ctx, admin, b.opt.Workspaces)
+		err := b.contents.makeTenants(ctx, admin, b.host, b.opt.Workspaces)
 		return errors.Join(err, b.contents.save(b.dir))
 	})
 }

@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -64,7 +66,7 @@ func (c contents) save(dir string) error {
 const planName = "bench"
 
 // makeTenants adds workspaces until there are n.
-func (c *contents) makeTenants(ctx context.Context, admin *httpapi.AdminClient, n int) error {
+func (c *contents) makeTenants(ctx context.Context, admin *httpapi.AdminClient, host string, n int) error {
 	missing := n - len(c.Tenants)
 	if missing <= 0 {
 		return nil
@@ -80,7 +82,7 @@ func (c *contents) makeTenants(ctx context.Context, admin *httpapi.AdminClient, 
 	for i := range errs {
 		working.Go(func() {
 			for at := int(next.Add(1) - 1); at < missing && errs[i] == nil; at = int(next.Add(1) - 1) {
-				made[at], errs[i] = makeTenant(admin, c.Deliver)
+				made[at], errs[i] = makeTenant(ctx, admin, host, c.Deliver)
 				errs[i] = cmp.Or(errs[i], ctx.Err())
 			}
 		})
@@ -90,8 +92,9 @@ func (c *contents) makeTenants(ctx context.Context, admin *httpapi.AdminClient, 
 	return errors.Join(errs...)
 }
 
-// makeTenant makes a workspace with a key and a sandbox line.
-func makeTenant(admin *httpapi.AdminClient, deliver bool) (t Tenant, err error) {
+// makeTenant makes a workspace with a sandbox line and a key of the customer's: what is read with one that the operator made
+// is recorded.
+func makeTenant(ctx context.Context, admin *httpapi.AdminClient, host string, deliver bool) (t Tenant, err error) {
 	name, plan, zone := "Bench", planName, "UTC"
 	var w httpapi.WorkspaceOutput
 	if err := admin.Call("workspace/create", httpapi.WorkspaceInput{Name: &name, Plan: &plan, Timezone: &zone}, &w); err != nil {
@@ -108,10 +111,34 @@ func makeTenant(admin *httpapi.AdminClient, deliver bool) (t Tenant, err error) 
 	if err := admin.Call("line/create", line, &made); err != nil {
 		return t, fmt.Errorf("making a line: %w", err)
 	}
-	var key struct{ Secret string }
-	in := httpapi.KeyInput{WorkspaceID: w.ID, Environment: string(engine.Production), Name: "bench", Role: string(engine.RoleMember)}
-	if err := admin.Call("key/create", in, &key); err != nil {
+	var owner struct{ Secret string }
+	in := httpapi.KeyInput{WorkspaceID: w.ID, Environment: string(engine.Production), Name: "owner", Role: string(engine.RoleOwner)}
+	if err := admin.Call("key/create", in, &owner); err != nil {
 		return t, fmt.Errorf("making a key: %w", err)
 	}
-	return Tenant{ID: w.ID, Key: key.Secret}, nil
+	t.ID = w.ID
+	if t.Key, err = makeKey(ctx, host, owner.Secret); err != nil {
+		return t, fmt.Errorf("making a key: %w", err)
+	}
+	return t, nil
+}
+
+func makeKey(ctx context.Context, host, owner string) (secret string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+host+"/api/keys", strings.NewReader(`{"name":"bench","role":"member"}`))
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("Authorization", "Bearer "+owner)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	var key struct{ Secret string }
+	if resp.StatusCode != http.StatusCreated {
+		return "", fmt.Errorf("status %d", resp.StatusCode)
+	}
+	err = json.NewDecoder(resp.Body).Decode(&key)
+	return key.Secret, err
 }

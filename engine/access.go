@@ -64,6 +64,7 @@ const (
 	EndedStaff     EndReason = "staff_disabled"
 	EndedPolicy    EndReason = "policy_closed"
 	EndedWorkspace EndReason = "workspace_deleted"
+	EndedAgreement EndReason = "agreement" // that allows less time than the grant had
 )
 
 // ReasonType is what sort of reason staff have.

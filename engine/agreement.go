@@ -197,6 +197,9 @@ func (d decider) removeAgreement(id string) (Agreement, error) {
 		case !a.Removed.IsZero():
 			return a, nil
 		}
+		if err := d.e.endCut(tx, d.workspace, tx.Now); err != nil {
+			return a, err
+		}
 		was := effective(tx, d.workspace, tx.Now)
 		a.Removed, a.RemovedBy = tx.Now, d.id
 		agreements.Put(tx, agreementKey(a.Workspace, a.ID), a)

@@ -142,7 +142,7 @@ func (e *Engine) recordAlone(entry auditlog.Entry) error {
 func (who Caller) entry(event string) auditlog.Entry {
 	e := auditlog.Entry{Event: event, Workspace: string(who.tenant.id), Environment: string(who.env.name), Actor: operatorActor}
 	if !who.operator {
-		e.Actor, e.Credential = auditlog.Actor{Kind: auditlog.Key, ID: who.key.String()}, who.key.String()
+		e.Actor, e.Credential = keyActor(who.key.String()), who.key.String()
 	}
 	return e
 }

@@ -11,6 +11,8 @@ type Caller struct {
 	scopes   Scopes
 	operator bool
 
+	operatorMade bool // the key
+
 	Addr          netip.Addr // where the request came from
 	CorrelationID string     // follows the request through log, record and answer
 }

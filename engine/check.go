@@ -131,7 +131,7 @@ func (c *checker) leads(env *environment) {
 		total++
 		lists[l.List]++
 		name := "lead " + l.ID.String()
-		for _, a := range l.addresses() {
+		for _, a := range l.Addresses() {
 			c.expect(byAddr, string(addressKey(a, l.ID.key())), name)
 		}
 		c.expect(byList, string(kv.Key(l.List.key(), l.ID.key())), name)
@@ -143,7 +143,7 @@ func (c *checker) leads(env *environment) {
 	lead := func(key []byte) (Lead, bool) { return s.leads.Get(c.tx, idOf[leadKind](key).key()) }
 	c.others(byAddr, func(key []byte) bool {
 		l, ok := lead(key)
-		return ok && slices.ContainsFunc(l.addresses(), func(a string) bool { return string(addressKey(a, l.ID.key())) == string(key) })
+		return ok && slices.ContainsFunc(l.Addresses(), func(a string) bool { return string(addressKey(a, l.ID.key())) == string(key) })
 	})
 	c.others(byList, func(key []byte) bool {
 		l, ok := lead(key)

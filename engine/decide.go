@@ -241,15 +241,17 @@ func (e *Engine) changeRequest(tx *kv.Tx, r AccessRequest, from auditlog.Entry, 
 	if err := e.settle(tx, &r); err != nil {
 		return r, nil, err
 	}
-	if err := fn(tx, &r); err != nil {
-		if refusal, ok := err.(*Error); ok {
-			return r, refusal, nil
-		}
+	before := r
+	err := fn(tx, &r)
+	entry := r.entry(from.Event)
+	entry.Actor, entry.Credential, entry.Address, entry.Request = from.Actor, from.Credential, from.Address, from.Request
+	if refusal, ok := err.(*Error); ok {
+		return before, refusal, e.recordRefusal(tx, entry, refusal)
+	}
+	if err != nil {
 		return r, nil, err
 	}
 	putAccess(tx, &r)
-	entry := r.entry(from.Event)
-	entry.Actor, entry.Credential, entry.Address, entry.Request = from.Actor, from.Credential, from.Address, from.Request
 	return r, nil, e.record(tx, entry)
 }
 

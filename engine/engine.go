@@ -58,16 +58,18 @@ type Options struct {
 
 // An Engine is the open domain. Its methods may be called by several goroutines.
 type Engine struct {
-	db      *kv.DB
-	opt     Options
-	log     zerolog.Logger
-	clock   clock
-	secrets *secrets
-	keys    *keyCache
-	tags    tags
-	work    workHook
-	audit   audit
-	room    atomic.Int64 // the newest verdict on the disk's room: see StorageLow
+	db       *kv.DB
+	opt      Options
+	log      zerolog.Logger
+	clock    clock
+	secrets  *secrets
+	keys     *keyCache
+	tags     tags
+	work     workHook
+	audit    audit
+	refusals pace         // by actor
+	requests pace         // for access, by staff
+	room     atomic.Int64 // the newest verdict on the disk's room: see StorageLow
 
 	mu      sync.RWMutex // guards tenants
 	tenants map[WorkspaceID]*tenant

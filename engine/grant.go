@@ -158,14 +158,17 @@ func lastAccess(tx *kv.Tx, staff StaffID, l look) *Error {
 // What is over is over before that.
 func (e *Engine) SweepAccess() error {
 	due, err := kv.View(e.db, func(tx *kv.Tx) (bool, error) {
-		requests, over := timedOut(tx)
-		return len(requests)+len(over) > 0, nil
+		requests, cut, over := timedOut(tx)
+		return len(requests)+len(cut)+len(over) > 0, nil
 	})
 	if err != nil || !due {
 		return err
 	}
 	_, err = kv.UpdateCritical(e.db, func(tx *kv.Tx) (struct{}, error) {
-		requests, over := timedOut(tx)
+		requests, cut, over := timedOut(tx)
+		if err := e.endAccess(tx, cut, EndedAgreement, systemActor); err != nil {
+			return struct{}{}, err
+		}
 		for _, r := range requests {
 			if err := e.settle(tx, &r); err != nil {
 				return struct{}{}, err
@@ -181,11 +184,15 @@ func (e *Engine) SweepAccess() error {
 	return storageError(err)
 }
 
-// timedOut returns what is over by now and was not recorded yet.
-func timedOut(tx *kv.Tx) (requests []AccessRequest, over []Agreement) {
+// timedOut returns what is over by now and was not recorded yet. Grants are cut short by an agreement: that they ended
+// stays so when the agreement goes.
+func timedOut(tx *kv.Tx) (requests, cut []AccessRequest, over []Agreement) {
 	for _, r := range liveAccess(tx, "", "") {
-		if r.at(tx.Now).Status != r.Status {
+		switch {
+		case r.at(tx.Now).Status != r.Status:
 			requests = append(requests, r)
+		case cutShort(tx, &r, tx.Now):
+			cut = append(cut, r)
 		}
 	}
 	for _, a := range agreements.Scan(tx, kv.Range{}) {
@@ -193,11 +200,25 @@ func timedOut(tx *kv.Tx) (requests []AccessRequest, over []Agreement) {
 			over = append(over, a)
 		}
 	}
-	return requests, over
+	return requests, cut, over
+}
+
+// cutShort tells whether the request is a grant that is over at t, since an agreement allows less time than it had.
+func cutShort(tx *kv.Tx, r *AccessRequest, t time.Time) bool {
+	return r.Status == AccessApproved && t.Sub(r.Starts) >= effective(tx, r.Workspace, t).MaxDuration
+}
+
+// endCut ends the grants of a workspace that the agreements of the moment t have cut short.
+func (e *Engine) endCut(tx *kv.Tx, w WorkspaceID, t time.Time) error {
+	cut := slices.DeleteFunc(liveAccess(tx, "", w), func(r AccessRequest) bool { return !cutShort(tx, &r, t) })
+	return e.endAccess(tx, cut, EndedAgreement, systemActor)
 }
 
 // endAgreement records that an agreement came to its end, and what became of the effective controls.
 func (e *Engine) endAgreement(tx *kv.Tx, a *Agreement) error {
+	if err := e.endCut(tx, a.Workspace, a.To.Add(-1)); err != nil {
+		return err
+	}
 	a.Ended = true
 	agreements.Put(tx, agreementKey(a.Workspace, a.ID), *a)
 	entry := a.entry(decider{workspace: a.Workspace}.entry("agreement.ended"), effective(tx, a.Workspace, a.To.Add(-1)), effective(tx, a.Workspace, tx.Now))

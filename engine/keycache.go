@@ -101,7 +101,7 @@ func (p *principal) misuse(reason string) misuse {
 	if p == nil || reason == "unknown" {
 		return misuse{reason: reason}
 	}
-	return misuse{p.caller.tenant.id, p.caller.env.name, p.caller.key.String(), reason}
+	return misuse{workspace: p.caller.tenant.id, environment: p.caller.env.name, credential: p.caller.key.String(), reason: reason}
 }
 
 // principal returns what digest opens, nil if nothing.
@@ -155,7 +155,7 @@ func (e *Engine) principalOf(env *environment, k Key, digest [32]byte, epoch uin
 	return &principal{
 		digest: digest, epoch: epoch, expires: expires, allow: k.Allow, use: e.keys.lastUse(env, digest),
 		disabled: k.Disabled || !k.Revoked.IsZero(),
-		caller:   Caller{tenant: env.tenant, env: env, key: k.ID, scopes: scopes},
+		caller:   Caller{tenant: env.tenant, env: env, key: k.ID, scopes: scopes, operatorMade: k.MadeBy == operatorID},
 	}, nil
 }
 

@@ -44,8 +44,8 @@ type CRM struct {
 	HSPortalID    string `json:"hsPortalId,omitzero"`
 }
 
-// addresses are every phone number and mailbox of the lead; none of nil.
-func (l *Lead) addresses() []string {
+// Addresses are every phone number and mailbox of the lead; none of nil.
+func (l *Lead) Addresses() []string {
 	if l == nil {
 		return nil
 	}
@@ -251,7 +251,7 @@ func (env *environment) saveLeads(tx *kv.Tx, id ListID, leads []Lead) (saved Lea
 	}
 	saved.List = list.ID
 	for i, l := range leads {
-		if existing, ok := env.findLead(tx, l.addresses()); ok {
+		if existing, ok := env.findLead(tx, l.Addresses()); ok {
 			saved.Duplicates = append(saved.Duplicates, DuplicateLead{i, existing})
 			continue
 		}
@@ -367,8 +367,8 @@ func (e *Engine) SetLead(who Caller, id string, in LeadInput, countryCode string
 
 // checkAddresses refuses to give a lead an address of another.
 func (env *environment) checkAddresses(tx *kv.Tx, old, l *Lead) error {
-	had := old.addresses()
-	for _, a := range l.addresses() {
+	had := old.Addresses()
+	for _, a := range l.Addresses() {
 		if slices.Contains(had, a) {
 			continue
 		}

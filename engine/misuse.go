@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 
 // A misuse is one way in which a credential was used wrongly. What nobody knows the owner of has no workspace.
 type misuse struct {
+	event       string // empty: key.misused
 	workspace   WorkspaceID
 	environment Environment
 	credential  string // id
@@ -59,13 +61,18 @@ func (m *misuses) takeAll() (all []auditlog.Entry) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for u, n := range m.count {
-		all = append(all, auditlog.Entry{
+		entry := auditlog.Entry{
 			Event: "key.misused", Outcome: auditlog.Denied, Actor: systemActor, Workspace: string(u.workspace),
 			Environment: string(u.environment), Credential: u.credential, Records: n, Detail: map[string]string{"reason": u.reason},
-		})
+		}
+		if u.event != "" {
+			entry.Event, entry.Outcome, entry.Actor = u.event, auditlog.Done, keyActor(u.credential)
+			entry.Records, entry.Detail["reads"] = 0, strconv.FormatInt(n, 10)
+		}
+		all = append(all, entry)
 	}
 	slices.SortFunc(all, func(a, b auditlog.Entry) int {
-		return cmp.Or(cmp.Compare(a.Workspace, b.Workspace), cmp.Compare(a.Credential, b.Credential), cmp.Compare(a.Detail["reason"], b.Detail["reason"]))
+		return cmp.Or(cmp.Compare(a.Workspace, b.Workspace), cmp.Compare(a.Credential, b.Credential), cmp.Compare(a.Event, b.Event), cmp.Compare(a.Detail["reason"], b.Detail["reason"]))
 	})
 	m.count = nil
 	return all

@@ -101,7 +101,7 @@ func (s *store) retrace(tx *kv.Tx, old, m *Message) {
 
 // putAddresses brings the index of leads by address, and the persons there, from old to l; nil is none.
 func (s *store) putAddresses(tx *kv.Tx, old, l *Lead) {
-	had, has := old.addresses(), l.addresses()
+	had, has := old.Addresses(), l.Addresses()
 	if slices.Equal(had, has) {
 		return
 	}
@@ -137,7 +137,7 @@ func (s *store) oldestLead(tx *kv.Tx, addr string) (id LeadID, alone bool) {
 	if key := s.leadByAddr.First(tx, kv.Prefix(addressKey(addr))); key != nil {
 		id = idOf[leadKind](key)
 		l, _ := s.leads.Get(tx, id.key())
-		alone = len(l.addresses()) == 1
+		alone = len(l.Addresses()) == 1
 	}
 	return id, alone
 }

@@ -146,7 +146,7 @@ func (d decider) role(tx *kv.Tx) string {
 func (d decider) entry(event string) auditlog.Entry {
 	e := auditlog.Entry{Event: event, Workspace: string(d.workspace), Actor: operatorActor}
 	if !d.operator() {
-		e.Actor, e.Credential = auditlog.Actor{Kind: auditlog.Key, ID: d.id}, d.id
+		e.Actor, e.Credential = keyActor(d.id), d.id
 	}
 	e.Address, e.Request = d.addr, d.request
 	return e

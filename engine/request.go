@@ -65,6 +65,9 @@ func (e *Engine) RequestAccess(who StaffCaller, in NewAccess) (AccessRequest, er
 	if err := in.check(); err != nil {
 		return AccessRequest{}, err
 	}
+	if now := e.opt.Now(); !e.requests.take(string(who.staff.ID), now, maxRefusals) {
+		return AccessRequest{}, &Error{Kind: QuotaExceeded, Code: CodeRateLimit, Msg: "Rate limit exceeded", RetryAfter: now.Truncate(time.Minute).Add(time.Minute).Sub(now)}
+	}
 	return refusing(e, func(tx *kv.Tx) (AccessRequest, *Error, error) {
 		s, err := who.still(tx)
 		if err != nil {
@@ -98,9 +101,8 @@ func (e *Engine) requestAccess(tx *kv.Tx, who StaffCaller, s *Staff, in NewAcces
 	}
 	if refusal := r.refusedBy(policy, &controls, s); refusal != nil {
 		denied := entry("access.requested")
-		denied.Outcome, denied.Access, denied.Object = auditlog.Denied, "", "" // there is no such request
-		denied.Detail["status"], denied.Detail["code"] = "refused", refusal.Code
-		return r, refusal, e.record(tx, denied)
+		denied.Access, denied.Object, denied.Detail["status"] = "", "", "refused" // there is no such request
+		return r, refusal, e.recordRefusal(tx, denied, refusal)
 	}
 	requested := entry("access.requested")
 	if policy.Mode == PolicyNotify && !controls.TwoApprovers {

@@ -96,7 +96,7 @@ func (v *viewer) showLeads() error {
 	if err != nil {
 		return err
 	}
-	persons := func(l *Lead) []string { return l.addresses() }
+	persons := func(l *Lead) []string { return l.Addresses() }
 	if v.q.ID != "" || list == (kv.ID{}) && v.q.Search == "" {
 		return showOneOrAll(v, v.env.store.leads, leadFields, "Invalid lead id", "Lead not found", persons)
 	}

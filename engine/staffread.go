@@ -77,8 +77,8 @@ func (q *StaffQuery) by() []string {
 // staffRead is the one way to customer data for staff. prepare makes the answer from a snapshot; it is told which fields
 // are unmasked.
 func (e *Engine) staffRead(who StaffCaller, l look, prepare func(tx *kv.Tx, fields []string) prepared) (StaffPage, error) {
-	if err := e.AuditTrouble(); err != nil {
-		return StaffPage{}, auditUnavailable(err)
+	if err := e.roomForReads(); err != nil {
+		return StaffPage{}, err
 	}
 	position := uint64(e.db.Position()) // the snapshot has this at least
 	p, refusal := prepared{}, (*Error)(nil)
@@ -106,6 +106,7 @@ func (e *Engine) staffRead(who StaffCaller, l look, prepare func(tx *kv.Tx, fiel
 		entry := r.readEntry(tx, who, l)
 		entry.Object, entry.Position = p.object, position
 		if refused != nil {
+			entry.Event = "staff.refused"
 			return StaffPage{}, refused, e.recordRefusal(tx, entry, refused)
 		}
 		return e.recordRead(tx, entry, r, p)
@@ -135,15 +136,6 @@ func (e *Engine) recordRead(tx *kv.Tx, entry auditlog.Entry, r AccessRequest, p 
 	entry.Fields, entry.Records = page.Unmasked, int64(len(page.Records))
 	entry.Persons = env.envs[r.Environment].see(tx, p.persons, page.Entry)
 	return page, nil, e.record(tx, entry)
-}
-
-// recordRefusal appends the entry of a look that was refused.
-func (e *Engine) recordRefusal(tx *kv.Tx, entry auditlog.Entry, refused *Error) error {
-	entry.Event, entry.Outcome, entry.Detail = "staff.refused", auditlog.Denied, map[string]string{"code": refused.Code}
-	if refused.Kind == Unauthorized {
-		entry.Detail["code"] = "UNAUTHORIZED"
-	}
-	return e.record(tx, entry)
 }
 
 // readEntry begins the entry of a look by the grant r, which is zero if there is none.

@@ -294,6 +294,11 @@ func TestStaffRefused(t *testing.T) {
 	if _, err := w.RemoveAgreement(owner, string(short.ID)); err != nil {
 		t.Fatal(err)
 	}
+	no("what an agreement had cut short", CodeAccessEnded, nil)
+	if e := w.last("access.ended"); e.Detail["reason"] != string(EndedAgreement) {
+		t.Errorf("the entry of the end: %+v", e)
+	}
+	r = w.approve(owner, w.ask(s, w.wish()))
 	for _, tt := range []struct {
 		code     string
 		controls Controls

@@ -61,17 +61,29 @@ var sentences = map[string]string{
 	"audit.exported":      "exported the audit log",
 }
 
+// attempts say it of what was refused.
+var attempts = map[string]string{
+	"access.approved":  "tried to approve a request for access",
+	"access.denied":    "tried to deny a request for access",
+	"access.revoked":   "tried to revoke a grant",
+	"access.withdrawn": "tried to give back a request or grant",
+}
+
 // sentence tells an entry in plain words. It has nothing that the entry has not.
 func sentence(e *auditlog.Entry) string {
 	var b strings.Builder
 	b.WriteString(actorWords(e.Actor))
 	switch {
+	case e.Event == "key.read":
+		fmt.Fprintf(&b, ", which the operator made, read %s of %s", counted(e.Records), e.Kind)
 	case e.Event == "staff.read" && e.Outcome == auditlog.Done:
 		fmt.Fprintf(&b, " looked at %s of %s", counted(e.Records), e.Kind)
 	case e.Event == "staff.read", e.Event == "staff.refused":
 		fmt.Fprintf(&b, " tried to look at %s", e.Kind)
 	case e.Event == "key.misused":
 		return fmt.Sprintf("A credential was refused %d times: it was %s.", e.Records, e.Detail["reason"])
+	case e.Outcome == auditlog.Denied && attempts[e.Event] != "":
+		b.WriteString(" " + attempts[e.Event])
 	case sentences[e.Event] != "":
 		b.WriteString(" " + sentences[e.Event])
 	default:

@@ -62,6 +62,7 @@ func (s *Server) listKeys(c *call, _ nothing) (reply, error) {
 	answer := keysResponse{[]keyObject{}}
 	for _, k := range all {
 		answer.Keys = append(answer.Keys, newKeyObject(c.who.Environment(), k))
+		c.sees()
 	}
 	return ok(answer)
 }

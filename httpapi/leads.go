@@ -169,6 +169,9 @@ func (s *Server) createLeads(c *call, req createLeadsRequest) (reply, error) {
 	if saved.Replay != nil {
 		return reply{stored: saved.Replay}, nil
 	}
+	for i := range saved.Duplicates {
+		c.sees(saved.Duplicates[i].Existing.Addresses()...)
+	}
 	return answer(saved), nil
 }
 
@@ -236,6 +239,8 @@ func (s *Server) listLeads(c *call, in leadsInput) (reply, error) {
 			return reply{}, err
 		}
 		lead := newLeadObject(w, l)
+		c.seen.Object = lead.ID
+		c.sees(l.Addresses()...)
 		return ok(leadsResponse{Lead: &lead})
 	}
 	q := engine.LeadQuery{Search: in.Search, List: in.ListID, Page: or(in.Page, 1), Limit: min(or(in.Limit, pageSize), maxLeadPage)}
@@ -246,6 +251,7 @@ func (s *Server) listLeads(c *call, in leadsInput) (reply, error) {
 	leads, lists := []leadObject{}, []listObject{}
 	for _, l := range page.Leads {
 		leads = append(leads, newLeadObject(w, l))
+		c.sees(l.Addresses()...)
 	}
 	for _, l := range page.Lists {
 		lists = append(lists, newListObject(w, l))
@@ -275,6 +281,8 @@ func (s *Server) setLead(c *call, req setLeadRequest) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	c.seen.Object = l.ID.String()
+	c.sees(l.Addresses()...)
 	return ok(leadResponse{true, newLeadObject(c.who.Workspace(), l)})
 }
 

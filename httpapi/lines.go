@@ -79,6 +79,7 @@ func (s *Server) listLines(c *call, _ nothing) (reply, error) {
 	answer := linesResponse{[]lineObject{}}
 	for _, l := range all {
 		answer.Lines = append(answer.Lines, newLineObject(c.who.Workspace(), l))
+		c.sees()
 	}
 	return ok(answer)
 }
@@ -108,6 +109,7 @@ func (s *Server) spamMonitor(c *call, _ nothing) (reply, error) {
 	answer := spamResponse{[]spamReport{}}
 	for _, l := range all {
 		answer.Lines = append(answer.Lines, newSpamReport(l))
+		c.sees()
 	}
 	return ok(answer)
 }

@@ -36,6 +36,7 @@ func (s *Server) listLists(c *call, _ nothing) (reply, error) {
 	answer := listsResponse{[]listObject{}}
 	for _, l := range all {
 		answer.Lists = append(answer.Lists, newListObject(c.who.Workspace(), l))
+		c.sees()
 	}
 	return ok(answer)
 }

@@ -243,6 +243,8 @@ func (s *Server) getMessage(c *call, in messageInput) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	c.seen.Object = v.ID.String()
+	c.sees(v.To...)
 	return ok(newMessageResponse(c.who.Workspace(), v))
 }
 
@@ -294,6 +296,7 @@ func (s *Server) listMessages(c *call, in messagesInput) (reply, error) {
 	answer := messagesResponse{Messages: make([]messageObject, len(page.Messages)), NextCursor: nullable(page.Next)}
 	for i := range page.Messages {
 		answer.Messages[i] = newMessageObject(c.who.Workspace(), &page.Messages[i])
+		c.sees(page.Messages[i].To...)
 	}
 	return ok(&answer)
 }

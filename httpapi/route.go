@@ -32,6 +32,7 @@ type route struct {
 	idempotent   bool         // takes an Idempotency-Key
 	unrepeatable bool         // takes none, although its repetition is not harmless: who sends one is told
 	bulk         bool         // takes a large body
+	shows        bool         // a write whose answer shows leads as they were before
 	emptyBody    bool         // the body may be left out
 	input        any          // its zero value: path, query and body
 	answers      map[int]any  // by status, the zero value of the body
@@ -60,6 +61,7 @@ type call struct {
 
 	// Of these the one of the route's realm.
 	who     engine.Caller
+	seen    engine.KeyRead // by a caller whose reads are recorded
 	staff   engine.StaffCaller
 	auditor engine.AuditorCaller
 }
@@ -92,6 +94,9 @@ func add[In any](s *Server, r route, fn func(*call, In) (reply, error)) {
 			return err
 		}
 		answer, err := fn(call, in)
+		if err == nil {
+			err = call.recordRead(s.eng, answer)
+		}
 		if err != nil {
 			return err
 		}
@@ -163,6 +168,30 @@ func (c *call) authenticate(eng *engine.Engine, secret string) (err error) {
 		}
 	}
 	return err
+}
+
+// sees notes that the answer shows one more record, and at which addresses there is somebody whom it is about.
+func (c *call) sees(addresses ...string) {
+	if c.who.MadeByOperator() {
+		c.seen.Records++
+		c.seen.Persons = append(c.seen.Persons, addresses...)
+	}
+}
+
+// recorded tells whether the answer may show the caller what is to be recorded, since the operator made its key.
+func (c *call) recorded() bool {
+	return c.who.MadeByOperator() && (c.route.method == get || c.route.shows) && c.route.scope != engine.AccessApprove
+}
+
+// recordRead records what the answer shows, before it leaves.
+func (c *call) recordRead(eng *engine.Engine, answer reply) error {
+	shown := c.route.method == get || c.seen.Records > 0 || answer.stored != nil
+	if !c.recorded() || !shown {
+		return nil
+	}
+	kind, _, _ := strings.Cut(string(c.route.scope), ":")
+	c.seen.Operation, c.seen.Kind = c.route.method+" "+c.route.path, engine.RecordKind(kind)
+	return eng.RecordKeyRead(c.who, c.seen)
 }
 
 // recordedID is the id of the request for the audit log, and so made here: one that a client sent could say anything.

@@ -28,11 +28,11 @@ func (s *Server) addRoutes() {
 	add(s, route{id: "getMessage", method: get, path: "/api/messages/{id}", summary: "Show a message", scope: engine.MessagesRead,
 		answers: ok{200: messageResponse{}}, errors: []int{404}}, s.getMessage)
 
-	add(s, route{id: "createLeads", method: post, path: "/api/leads", summary: "Create leads", scope: engine.LeadsWrite, write: true, idempotent: true, bulk: true,
+	add(s, route{id: "createLeads", method: post, path: "/api/leads", summary: "Create leads", scope: engine.LeadsWrite, write: true, idempotent: true, bulk: true, shows: true,
 		answers: ok{200: createLeadsResponse{}, 201: createLeadsResponse{}}, errors: []int{404}}, s.createLeads)
 	add(s, route{id: "listLeads", method: get, path: "/api/leads", summary: "Show one lead, or a page of them, newest first", scope: engine.LeadsRead,
 		answers: ok{200: leadsResponse{}}, errors: []int{404}}, s.listLeads)
-	add(s, route{id: "setLead", method: put, path: "/api/leads/{id}", summary: "Change a lead", scope: engine.LeadsWrite, write: true,
+	add(s, route{id: "setLead", method: put, path: "/api/leads/{id}", summary: "Change a lead", scope: engine.LeadsWrite, write: true, shows: true,
 		answers: ok{200: leadResponse{}}, errors: []int{404, 409}}, s.setLead)
 	add(s, route{id: "deleteLeads", method: remove, path: "/api/leads", summary: "Delete leads and cancel what waits for them", scope: engine.LeadsWrite, write: true,
 		answers: ok{200: deleteLeadsResponse{}}}, s.deleteLeads)

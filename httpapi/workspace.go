@@ -29,6 +29,7 @@ func (s *Server) showWorkspace(c *call, _ nothing) (reply, error) {
 		answer.State, answer.Since = "read_only", newDate(w.ReadOnlySince)
 		answer.Reason, answer.Message = nullable(string(w.ReadOnly)), nullable(w.ReadOnly.Sentence())
 	}
+	c.sees()
 	return ok(answer)
 }
 
@@ -68,5 +69,6 @@ func (s *Server) showUsage(c *call, _ nothing) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	c.seen.Records = len(states)
 	return ok(usageResponse{string(c.who.Environment()), newLimits(states)})
 }

@@ -51,6 +51,7 @@ var events = map[string]*event{
 	"key.changed": newEvent("API key changed", 3, apiActivity, update),
 	"key.rotated": newEvent("API key rotated", 3, apiActivity, update),
 	"key.revoked": newEvent("API key revoked", 3, apiActivity, remove),
+	"key.read":    newEvent("Customer data read with a key of the operator", 4, apiActivity, read),
 	"key.misused": newEvent("API key misused", 8, apiActivity, other),
 
 	"auditor.added":    newEvent("Auditor account added", 4, apiActivity, create),

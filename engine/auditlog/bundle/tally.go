@@ -73,7 +73,7 @@ func (t *tally) add(r *record) {
 	if e.Outcome == auditlog.Denied {
 		t.addDenial(e)
 	}
-	if e.Event == "staff.read" && e.Outcome == auditlog.Done {
+	if isRead(e) {
 		t.addRead(e)
 	}
 	if e.Access != "" {
@@ -108,6 +108,11 @@ func (t *tally) addDenial(e *auditlog.Entry) {
 		t.denied = append(t.denied, denial{e.Seq, e.Time, strings.Clone(e.Event), actorText(&e.Actor),
 			strings.Clone(e.Workspace), strings.Clone(e.Operation), strings.Clone(e.Access)})
 	}
+}
+
+// isRead tells whether customer data was shown.
+func isRead(e *auditlog.Entry) bool {
+	return (e.Event == "staff.read" || e.Event == "key.read") && e.Outcome == auditlog.Done
 }
 
 func (t *tally) addRead(e *auditlog.Entry) {
@@ -147,7 +152,7 @@ func (t *tally) request(e *auditlog.Entry) *accessRequest {
 
 func (q *accessRequest) add(e *auditlog.Entry) {
 	switch {
-	case e.Event == "staff.read" && e.Outcome == auditlog.Done:
+	case isRead(e):
 		q.addRead(e)
 	case e.Outcome != auditlog.Done:
 		q.refused++
