@@ -51,8 +51,26 @@ func ParseRecordKind(s string) (RecordKind, error) {
 // Mask stands for what staff may not see, whether or not there is anything.
 const Mask = "•••"
 
-// A StaffRecord is one record as staff see it, by the names of its fields.
-type StaffRecord map[string]any
+var masked any = Mask // made once
+
+// A StaffRecord is one record as staff see it.
+type StaffRecord []StaffField
+
+// A StaffField is one field of a record: a text, a number, a truth, a [time.Time], or a list or map of such; [Mask] if it is masked.
+type StaffField struct {
+	Name  string
+	Value any
+}
+
+// Value is that of a field, nil if there is none of the name.
+func (r StaffRecord) Value(name string) any {
+	for _, f := range r {
+		if f.Name == name {
+			return f.Value
+		}
+	}
+	return nil
+}
 
 // A field of a record, as staff see it. Ids, statuses, times and counts are shown; everything that somebody wrote is
 // masked. A field of a record that is in no table is not there at all.
@@ -72,18 +90,17 @@ var hidden = map[RecordKind][]string{
 
 // maskedView shows a record by its table.
 func maskedView[T any](table []field[T], v *T, unmasked []string) StaffRecord {
-	r := make(StaffRecord, len(table))
+	r := make(StaffRecord, 0, len(table))
 	for _, f := range table {
-		switch {
-		case !f.shown && !slices.Contains(unmasked, f.name):
-			r[f.name] = Mask
-		default:
-			value := f.get(v)
-			if t, ok := value.(time.Time); ok && t.IsZero() {
-				continue
-			}
-			r[f.name] = value
+		if !f.shown && !slices.Contains(unmasked, f.name) {
+			r = append(r, StaffField{f.name, masked})
+			continue
 		}
+		value := f.get(v)
+		if t, ok := value.(time.Time); ok && t.IsZero() {
+			continue
+		}
+		r = append(r, StaffField{f.name, value})
 	}
 	return r
 }

@@ -131,7 +131,7 @@ func TestStaffSeesNoText(t *testing.T) {
 	for kind, id := range map[RecordKind]string{KindLeads: made.lead, KindLists: made.list, KindLines: made.line, KindMessages: made.message} {
 		q := w.look(kind)
 		q.ID = id
-		if page := w.read(s, q); len(page.Records) != 1 || page.Records[0]["id"] != id || w.last("staff.read").Object != id || strings.Contains(text(t, page), "marker") {
+		if page := w.read(s, q); len(page.Records) != 1 || page.Records[0].Value("id") != id || w.last("staff.read").Object != id || strings.Contains(text(t, page), "marker") {
 			t.Errorf("%s by id: %+v", kind, page)
 		}
 	}
@@ -149,20 +149,20 @@ func TestUnmaskedFields(t *testing.T) {
 	owner, made := w.populate(w.id, Production, "marker")
 	s, r := w.granted(owner, "leads.phone", "email", "message")
 	lead := w.read(s, w.look(KindLeads))
-	if got := lead.Records[0]; got["phone"] != "+12025550142" || got["email"] != "ana@example.com" || got["firstName"] != Mask || got["list"] == Mask {
+	if got := lead.Records[0]; got.Value("phone") != "+12025550142" || got.Value("email") != "ana@example.com" || got.Value("firstName") != Mask || got.Value("list") == Mask {
 		t.Errorf("a lead: %v", got)
 	}
 	if e := w.last("staff.read"); !slices.Equal(e.Fields, []string{"email", "phone"}) || !slices.Equal(lead.Unmasked, e.Fields) {
 		t.Errorf("the fields: %+v", e)
 	}
-	if got := w.read(s, w.look(KindLines)).Records[0]; got["phone"] != Mask || got["email"] != "" {
+	if got := w.read(s, w.look(KindLines)).Records[0]; got.Value("phone") != Mask || got.Value("email") != "" {
 		t.Errorf("a line: %v", got)
 	}
-	if got := w.read(s, w.look(KindMessages)).Records[0]; got["message"] != "secret marker" || got["to"] != Mask {
+	if got := w.read(s, w.look(KindMessages)).Records[0]; got.Value("message") != "secret marker" || got.Value("to") != Mask {
 		t.Errorf("a message: %v", got)
 	}
 	w.agree(owner, Controls{AlwaysMasked: []string{"phone"}})
-	if got := w.read(s, w.look(KindLeads)).Records[0]; got["phone"] != Mask || got["email"] != "ana@example.com" {
+	if got := w.read(s, w.look(KindLeads)).Records[0]; got.Value("phone") != Mask || got.Value("email") != "ana@example.com" {
 		t.Errorf("after an agreement that masks it: %v", got)
 	}
 
@@ -213,7 +213,7 @@ func TestStaffSearchesUnmasked(t *testing.T) {
 		for {
 			page := w.read(s, q)
 			for _, r := range page.Records {
-				got = append(got, r["id"].(string))
+				got = append(got, r.Value("id").(string))
 			}
 			if q.Cursor = page.Next; q.Cursor == "" {
 				break

@@ -7,6 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
 	"tuco/engine"
 )
 
@@ -101,27 +104,52 @@ func (v staffView) schema() object {
 
 func (v staffView) answer(p engine.StaffPage) (object, error) {
 	answer := object{"accessId": p.Access, "unmasked": p.Unmasked, "auditEntry": p.Entry}
-	for _, r := range p.Records {
-		withDates(r)
-	}
 	if !v.one {
-		answer[v.member], answer["nextCursor"] = p.Records, nullable(p.Next)
+		records := make([]staffRecord, len(p.Records))
+		for i, r := range p.Records {
+			records[i] = staffRecord(r)
+		}
+		answer[v.member], answer["nextCursor"] = records, nullable(p.Next)
 		return answer, nil
 	}
 	if len(p.Records) != 1 {
 		return nil, engine.Errorf(engine.NotFound, "Not found")
 	}
-	answer[v.member] = p.Records[0]
+	answer[v.member] = staffRecord(p.Records[0])
 	return answer, nil
 }
 
-// withDates writes times as everywhere else.
-func withDates(r engine.StaffRecord) {
-	for name, value := range r {
-		if t, ok := value.(time.Time); ok {
-			r[name] = date(t)
+// staffRecord is a record in an answer.
+type staffRecord engine.StaffRecord
+
+// MarshalJSONTo writes an object, with times as everywhere else.
+func (r staffRecord) MarshalJSONTo(e *jsontext.Encoder) error {
+	if err := e.WriteToken(jsontext.BeginObject); err != nil {
+		return err
+	}
+	for _, f := range r {
+		if err := e.WriteToken(jsontext.String(f.Name)); err != nil {
+			return err
+		}
+		if err := writeField(e, f.Value); err != nil {
+			return err
 		}
 	}
+	return e.WriteToken(jsontext.EndObject)
+}
+
+func writeField(e *jsontext.Encoder, value any) error {
+	switch v := value.(type) {
+	case string:
+		return e.WriteToken(jsontext.String(v))
+	case bool:
+		return e.WriteToken(jsontext.Bool(v))
+	case int64:
+		return e.WriteToken(jsontext.Int(v))
+	case time.Time:
+		return json.MarshalEncode(e, date(v))
+	}
+	return json.MarshalEncode(e, value)
 }
 
 // staffPlace is where staff look.
