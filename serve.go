@@ -37,6 +37,7 @@ type serveFlags struct {
 	StagingTransports bool           `help:"Let lines of staging use real transports."`
 	AllowFetch        []netip.Prefix `help:"Private networks from which attachments may be fetched." placeholder:"CIDR"`
 	Anchor            []string       `help:"Where the newest checkpoint of the audit log is kept outside the database: a file, a directory, or + and a file that is appended to. May be given more than once; DATA/anchor by default." sep:"none" placeholder:"PATH"`
+	AuditRetention    time.Duration  `help:"How long the bodies of audit entries are kept at least, such as 26280h; for ever by default. Agreements can ask for longer." placeholder:"DURATION"`
 	AllowNetworkFs    bool           `help:"Open a database on a network file system, where locks can't be relied on."`
 	Concurrency       int            `help:"Most connections at a time." default:"10000"`
 	DrainTimeout      time.Duration  `help:"How long requests and sends that were begun may take after SIGTERM." default:"30s"`
@@ -152,9 +153,12 @@ func tune(overlay size) {
 func (s *server) start() (err error) {
 	f, log := s.flags, s.log
 	tune(f.Overlay)
+	if f.AuditRetention != 0 && f.AuditRetention < engine.MinAuditRetention {
+		return &usageError{fmt.Sprintf("--audit-retention must be at least %s", engine.MinAuditRetention)}
+	}
 	s.eng, err = engine.Open(engine.Options{
 		Dir: f.Data, KeysDir: f.Keys, MaxSize: int64(f.MaxSize), Reserve: int64(f.Reserve), Overlay: int64(f.Overlay), StagingTransports: f.StagingTransports,
-		AllowFetch: f.AllowFetch, AllowNetworkFS: f.AllowNetworkFs, Anchors: f.Anchor, Log: log,
+		AllowFetch: f.AllowFetch, AllowNetworkFS: f.AllowNetworkFs, Anchors: f.Anchor, AuditRetention: f.AuditRetention, Log: log,
 	})
 	if err != nil {
 		return err

@@ -44,7 +44,7 @@ func agreementKey(w WorkspaceID, id AgreementID) []byte { return addressKey(stri
 
 // inForce tells whether the agreement's controls hold at t.
 func (a *Agreement) inForce(t time.Time) bool {
-	return a.Removed.IsZero() && !t.Before(a.From) && (a.To.IsZero() || t.Before(a.To))
+	return (a.Removed.IsZero() || t.Before(a.Removed)) && !t.Before(a.From) && (a.To.IsZero() || t.Before(a.To))
 }
 
 // reference is what references and tickets are made of: they are in the audit log, so they can't be prose.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/renameio/v2"
 	"golang.org/x/mod/sumdb/note"
@@ -160,6 +161,8 @@ type audit struct {
 	started atomic.Bool                // a server runs: see StartAudit
 	misuses misuses
 	pending pendingEntries
+
+	nextDrop time.Time // see retire
 
 	mu     sync.Mutex // one checkpoint, or new key, at a time
 	signer note.Signer
@@ -372,7 +375,10 @@ func (a Admin) AuditLines(from uint64, most int) (lines [][]byte, next uint64, e
 // prove reads what was appended since it last did, and compares it with the tree.
 func (a *audit) prove(tx *kv.Tx) error {
 	if a.proven == nil {
-		a.proven, a.chain = new(auditlog.Range), new(auditlog.Chain)
+		var err error
+		if a.proven, a.chain, err = auditStart(tx); err != nil {
+			return err
+		}
 	}
 	size := auditNodes.Len(tx)
 	for seq, line := range auditLines.Scan(tx, a.proven.Size(), size) {
@@ -393,6 +399,17 @@ func (a *audit) prove(tx *kv.Tx) error {
 		err = &auditlog.BadEntryError{Seq: size, Reason: "the lines before it are not those of the tree"}
 	}
 	return err
+}
+
+// auditStart is where the lines begin that are still there. Of those before, the tree has the hashes.
+func auditStart(tx *kv.Tx) (*auditlog.Range, *auditlog.Chain, error) {
+	first := auditLines.First(tx)
+	edge, err := auditlog.Edge(first, auditHashes{tx})
+	if err != nil {
+		return nil, nil, err
+	}
+	proven, err := auditlog.RangeFrom(first, edge)
+	return proven, auditlog.ChainFrom(first), err
 }
 
 // auditPlace is a workspace's record of where one of its entries is in the log.
@@ -449,7 +466,7 @@ func (e *Engine) stopAudit() error {
 // every second or so.
 func (e *Engine) KeepAudit() error {
 	e.audit.pending.add(e.audit.misuses.take(e.opt.Now())...)
-	return errors.Join(e.recordPending(), e.Anchor())
+	return errors.Join(e.recordPending(), e.Anchor(), e.retire())
 }
 
 // recordPending records what waits for it. If that fails it goes on waiting.

@@ -55,6 +55,7 @@ func (e *Engine) auditExport(version string, r AuditRange) (*bundle.Export, erro
 		if r.Workspace == "" {
 			x.Staff = staffReview(tx)
 		}
+		x.Pruned = prunedLines(tx)
 		return struct{}{}, proveRange(tx, x, seq+1, r, state)
 	})
 	if r.Workspace != "" {
@@ -191,6 +192,9 @@ func (e *Engine) workspaceLines(w WorkspaceID, size uint64, signed []byte) iter.
 				return lines, err
 			}
 			line, err := auditLine(tx, seq)
+			if err == nil && line.Text == nil {
+				continue // the manifest says so
+			}
 			if err == nil {
 				line.Proof, err = auditlog.Prove(seq, auditHashes{tx}, signed)
 			}

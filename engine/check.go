@@ -13,7 +13,8 @@ const maxFaults = 100
 
 // Check reads everything and reports, in words, up to 100 faults: usage that is not what the messages
 // say, numbers of leads that are not what the lists hold, index entries without their record and records
-// without their entries, persons who are not what the indexes say, and what the store itself finds. It can
+// without their entries, persons who are not what the indexes say, an audit log that does not
+// agree with itself, and what the store itself finds. It can
 // run beside everything else; writes wait while the store checks itself.
 func (e *Engine) Check() ([]string, error) {
 	faults, err := kv.View(e.db, func(tx *kv.Tx) ([]string, error) {
@@ -22,6 +23,7 @@ func (e *Engine) Check() ([]string, error) {
 			c.workspace(e, w)
 		}
 		c.credentials()
+		c.audit()
 		return c.faults, nil
 	})
 	if err != nil {

@@ -42,6 +42,8 @@ type Options struct {
 	Overlay int64
 	// Anchors are where the newest checkpoint of the audit log is kept outside the database; Dir/anchor if there are none.
 	Anchors []string
+	// AuditRetention is how long the bodies of audit entries are kept at least, [MinAuditRetention] or more; 0 is for ever.
+	AuditRetention time.Duration
 	// AccessAnswer is how long a request for staff access waits for its answer; [DefaultAccessAnswer] if 0.
 	AccessAnswer time.Duration
 	// StagingTransports lets staging lines use real transports, as production does.
