@@ -68,7 +68,7 @@ var redoMagic = [8]byte{'t', 'u', 'c', 'o', 'r', 'e', 'd', 'o'}
 const redoVersion = 1
 
 func newRedo(d disk, homes *homes, path string, id uint64, segmentBytes int64) *redo {
-	return &redo{disk: d, homes: homes, dir: path + "-redo", id: id, segmentBytes: segmentBytes, pins: map[*Position]struct{}{}}
+	return &redo{disk: d, homes: homes, dir: path + redoSuffix, id: id, segmentBytes: segmentBytes, pins: map[*Position]struct{}{}}
 }
 
 func segmentName(base Position) string { return fmt.Sprintf("%016x.redo", uint64(base)) }

@@ -1,0 +1,111 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// CopyTo copies the database, while it is used, to path, where nothing is yet. To open the copy is like opening the
+// database after a crash at a moment during the call: it has every commit up to the position of the reader that CopyTo
+// returns, and none after it. The log keeps what comes from there on until the reader is closed.
+//
+// A bbolt transaction lasts as long as the file is read: pages that become free meanwhile are used again only after it. With
+// pace the copy takes at least as long as that many bytes a second would; 0 is as fast as it can.
+func (db *DB) CopyTo(path string, pace int64) (*LogReader, error) {
+	r, err := db.readLog((*redo).oldest)
+	for errors.Is(err, ErrGone) { // the applier was faster
+		r, err = db.readLog((*redo).oldest)
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = db.copyFile(path, r, pace)
+	if err == nil {
+		err = r.copyLog(path+redoSuffix, db.Position())
+	}
+	if err == nil {
+		err = SyncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		r.Close()
+		return nil, fmt.Errorf("copying the database to %q: %w", path, err)
+	}
+	return r, nil
+}
+
+// copyFile copies the file as one bbolt transaction sees it, and moves r to what the log has beyond it.
+func (db *DB) copyFile(path string, r *LogReader, pace int64) error {
+	tx, err := db.bolt.Begin(false)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() //nolint:errcheck // it only reads
+	data := newBoltStore(tx, &db.homes, 0).bucket(marks.Path)
+	if data == nil {
+		return damaged("the file has no bucket %q", marks.Path)
+	}
+	m, err := decodeMark(data.Get(markKey))
+	if err != nil {
+		return err
+	}
+	if err := r.seek(m.Applied); err != nil {
+		return err
+	}
+	to, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = tx.WriteTo(&steadyWriter{file: to, pace: pace, began: time.Now()})
+	return errors.Join(err, to.Sync(), to.Close())
+}
+
+func decodeMark(value []byte) (m mark, err error) {
+	version, data, err := unseal(marks.Path, markKey, value)
+	if err != nil {
+		return m, err
+	}
+	return marks.Codec.Decode(version, data)
+}
+
+// steadyBytes is how much a steadyWriter writes before it waits for the disk.
+const steadyBytes = 4 << 20
+
+// A steadyWriter lets the disk follow what is written, so that no sync of somebody else's has to wait for much of it, and does
+// not keep it in memory.
+type steadyWriter struct {
+	file    *os.File
+	pace    int64 // bytes a second; 0: any
+	began   time.Time
+	written int64
+	synced  int64
+}
+
+// Write writes p.
+func (w *steadyWriter) Write(p []byte) (n int, err error) {
+	for len(p) > 0 && err == nil {
+		var part int
+		part, err = w.file.Write(p[:min(len(p), steadyBytes)])
+		p = p[part:]
+		n += part
+		if w.written += int64(part); w.written-w.synced >= steadyBytes {
+			w.settle()
+		}
+	}
+	return n, err
+}
+
+func (w *steadyWriter) settle() {
+	fd := int(w.file.Fd())
+	_ = unix.SyncFileRange(fd, w.synced, w.written-w.synced, unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER) // a hint
+	_ = unix.Fadvise(fd, w.synced, w.written-w.synced, unix.FADV_DONTNEED)
+	w.synced = w.written
+	if w.pace > 0 {
+		time.Sleep(time.Duration(float64(w.written)/float64(w.pace)*float64(time.Second)) - time.Since(w.began))
+	}
+}
+
