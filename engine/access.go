@@ -64,6 +64,7 @@ const (
 	EndedStaff     EndReason = "staff_disabled"
 	EndedPolicy    EndReason = "policy_closed"
 	EndedWorkspace EndReason = "workspace_deleted"
+	EndedRestore   EndReason = "restore"   // of a backup: what was decided since may be lost
 	EndedAgreement EndReason = "agreement" // that allows less time than the grant had
 )
 

@@ -176,11 +176,12 @@ type audit struct {
 
 // auditState says whose log it is.
 type auditState struct {
-	Installation string   `json:"installation"`
-	Epoch        uint64   `json:"epoch"`
-	Key          string   `json:"key"`                // id of the signing key
-	Verifiers    []string `json:"verifiers"`          // of every key that ever signed, the newest last
-	Rotations    [][]byte `json:"rotations,omitzero"` // each key but the first, signed by the one before it
+	Installation string         `json:"installation"`
+	Epoch        uint64         `json:"epoch"`
+	Key          string         `json:"key"`                // id of the signing key
+	Verifiers    []string       `json:"verifiers"`          // of every key that ever signed, the newest last
+	Rotations    [][]byte       `json:"rotations,omitzero"` // each key but the first, signed by the one before it
+	Restores     []auditRestore `json:"restores,omitzero"`  // where each epoch before this one ended
 }
 
 var (

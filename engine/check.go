@@ -62,6 +62,7 @@ func (c *checker) workspace(e *Engine, w Workspace) {
 	for p, t := range pools {
 		c.where = fmt.Sprintf("workspace %s, plan usage of %s", w.ID, p)
 		u, _ := usageBucket(w.ID).Get(c.tx, []byte(p))
+		t.restored, _ = restoredUsage(w.ID).Get(c.tx, []byte(p))
 		if counted := t.plan(u); counted != u {
 			c.report("stored %+v, the messages say %+v", u, counted)
 		}
@@ -106,7 +107,7 @@ func (c *checker) row(kind string, env *environment, key []byte, id kv.ID) {
 }
 
 func (c *checker) lineUsage(env *environment, own *tally) {
-	counted := own.byIdentity(c.tx, env)
+	counted := withRestored(c.tx, env, own.byIdentity(c.tx, env))
 	for identity, days := range counted {
 		u, _ := env.store.lineUsage.Get(c.tx, []byte(identity))
 		for day := range days {

@@ -13,6 +13,7 @@ type tally struct {
 	messages map[quota.Label]int64 // by plan day
 	contacts map[quota.Label]int64
 	lines    map[lineDay]quota.Sums
+	restored PlanUsage // that no message stands for
 }
 
 type lineDay struct {
@@ -38,9 +39,10 @@ func (t *tally) add(m *Message) {
 	}
 }
 
-// plan is what was used under the labels of u's day and month.
+// plan is what was used under the labels of u's day and month, with what was restored of that.
 func (t *tally) plan(u PlanUsage) PlanUsage {
-	n := PlanUsage{Day: u.Day, Messages: t.messages[u.Day], Contacts: t.contacts[u.Day]}
+	extra := u.under(t.restored)
+	n := PlanUsage{Day: u.Day, Messages: t.messages[u.Day] + extra.Messages, Contacts: t.contacts[u.Day] + extra.Contacts, Month: extra.Month}
 	for day, messages := range t.messages {
 		if day.Month() == u.Day.Month() {
 			n.Month += messages
@@ -63,6 +65,19 @@ func (t *tally) byIdentity(tx *kv.Tx, env *environment) map[string]map[quota.Lab
 	return all
 }
 
+// withRestored adds what no message stands for.
+func withRestored(tx *kv.Tx, env *environment, all map[string]map[quota.Label]quota.Sums) map[string]map[quota.Label]quota.Sums {
+	for identity, r := range env.restoredLines().Scan(tx, kv.Range{}) {
+		days := all[string(identity)]
+		if days == nil {
+			days = map[quota.Label]quota.Sums{}
+			all[string(identity)] = days
+		}
+		days[r.Day] = quota.Sums{First: days[r.Day].First + r.Messages, Second: days[r.Day].Second + r.Conversations}
+	}
+	return all
+}
+
 // recountAtMost is how many messages a start looks at, in all workspaces together. Looking at more would
 // keep everyone waiting, and stored totals are written in the transaction that charges: what the start
 // leaves out, [Engine.Check] compares.
@@ -78,6 +93,7 @@ func (t *tenant) recount(tx *kv.Tx, most int) (looked int, compared bool) {
 	for p := range t.pools {
 		used[p], _ = usageBucket(t.id).Get(tx, []byte(p))
 		plans[p] = newTally()
+		plans[p].restored, _ = restoredUsage(t.id).Get(tx, []byte(p))
 		if n := used[p].Messages; n > int64(most) || month && used[p].Month > int64(most) {
 			return 0, false
 		}
@@ -150,7 +166,7 @@ func (env *environment) tallySince(tx *kv.Tx, day quota.Label, month bool, most 
 // a message keeps its age when its line unit moves to another day.
 func (env *environment) recountLines(tx *kv.Tx, t *tally) {
 	counters := env.lines.Load().counters
-	for identity, days := range t.byIdentity(tx, env) {
+	for identity, days := range withRestored(tx, env, t.byIdentity(tx, env)) {
 		u, _ := env.store.lineUsage.Get(tx, []byte(identity))
 		stored, counted := quota.Sums{First: u.Messages, Second: u.Conversations}, days[u.Day]
 		if c := counters[identity]; c != nil && (counted.First > stored.First || counted.Second > stored.Second) {

@@ -35,7 +35,7 @@ type accessObject struct {
 	EndsAt           *date               `json:"endsAt" description:"of the grant: the first moment without it"`
 	ClosedAt         *date               `json:"closedAt" description:"when it was denied, revoked, withdrawn, or ended"`
 	ClosedBy         *string             `json:"closedBy" description:"id of a key or of staff, or operator"`
-	EndReason        *engine.EndReason   `json:"endReason" enum:"time,staff_disabled,policy_closed,workspace_deleted,agreement"`
+	EndReason        *engine.EndReason   `json:"endReason" enum:"time,staff_disabled,policy_closed,workspace_deleted,agreement,restore"`
 	Note             *string             `json:"note" description:"of who denied it"`
 	ApprovedByPolicy bool                `json:"approvedByPolicy"`
 }

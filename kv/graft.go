@@ -14,6 +14,7 @@ type Graft int
 const (
 	KeepBucket Graft = iota // as it is
 	TakeBucket              // that of the other database, or none if it has none, with all that is in it
+	MergeBucket             // with the records of the other database put over its own
 	AskWithin               // records as they are; each bucket in it is asked about
 )
 
@@ -62,7 +63,18 @@ func graft(dst, src *bolt.Bucket, path Path, choose func(Path) Graft) error {
 			at = path.Join(name)
 		}
 		var err error
-		switch choose(at) {
+		choice := KeepBucket
+		switch {
+		case at == system:
+			choice = AskWithin
+		case at == leases.Path:
+			choice = MergeBucket // so that no id is given twice
+		case !within(at, system):
+			choice = choose(at)
+		}
+		switch choice {
+		case MergeBucket:
+			err = mergeBucket(dst, src, name)
 		case TakeBucket:
 			err = takeBucket(dst, src, name)
 		case AskWithin:
@@ -93,6 +105,17 @@ func bucketNames(buckets ...*bolt.Bucket) map[string]struct{} {
 		}
 	}
 	return names
+}
+
+func mergeBucket(dst, src *bolt.Bucket, name string) error {
+	if src == nil || src.Bucket([]byte(name)) == nil {
+		return nil
+	}
+	b, err := dst.CreateBucketIfNotExists([]byte(name))
+	if err != nil {
+		return err
+	}
+	return copyRecords(b, src.Bucket([]byte(name)))
 }
 
 func takeBucket(dst, src *bolt.Bucket, name string) error {
@@ -128,7 +151,7 @@ func copyRecords(to, from *bolt.Bucket) error {
 	if from == nil {
 		return nil
 	}
-	to.FillPercent = fillAtEnd
+	to.FillPercent = fillWithin
 	return from.ForEach(func(key, value []byte) error {
 		if value == nil { // a bucket
 			return nil

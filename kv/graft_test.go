@@ -25,10 +25,20 @@ func TestGraft(t *testing.T) {
 		switch path {
 		case "a", "b":
 			return AskWithin
+		case "m":
+			return MergeBucket
 		case "a/taken", "a/new", "b/taken", "e", "c", "f":
 			return TakeBucket
 		}
 		return KeepBucket
+	}
+	for path, n := range map[string]int{to: 1, from: 2} {
+		db := openTest(t, path, Options{})
+		do(t, db, func(tx *Tx) {
+			bucketAt("m").Put(tx, number(0), note{Text: path})
+			bucketAt("m").Put(tx, number(n), note{Text: path})
+		})
+		closeTest(t, db)
 	}
 	open := openTest(t, to, Options{})
 	copied := crash(t, open)
@@ -56,5 +66,6 @@ func TestGraft(t *testing.T) {
 			t.Errorf("%s: %d records, %.20q", path, len(got), got["000123"].Text)
 		}
 	}
+	equal(t, "the merged", all(t, db, bucketAt("m")), map[string]note{"000000": {Text: from}, "000001": {Text: to}, "000002": {Text: from}})
 	do(t, db, func(tx *Tx) { bucketAt("a/taken").Put(tx, number(1), note{Text: "new"}) })
 }
