@@ -156,6 +156,7 @@ var (
 type audit struct {
 	state   atomic.Pointer[auditState] // never nil after the opening
 	found   int                        // how many anchors there were at the opening
+	missing int                        // and how many there should have been, of a log that had entries
 	trouble atomic.Pointer[error]      // why the log can't be relied on; nil if it can
 	started atomic.Bool                // a server runs: see StartAudit
 	misuses misuses
@@ -202,7 +203,7 @@ func (e *Engine) openAudit() error {
 	if a.signer, err = e.auditSigner(state.Key); err != nil {
 		return err
 	}
-	a.found = e.checkAnchors()
+	a.found, a.missing = e.checkAnchors()
 	return nil
 }
 
