@@ -160,6 +160,7 @@ func (a Admin) changeAuditor(id AuditorID, fn func(tx *kv.Tx, u *Auditor) error)
 // An AuditorCaller is an auditor who asks, as far as it was proved.
 type AuditorCaller struct {
 	auditor Auditor
+	digest  [32]byte
 
 	Addr          netip.Addr // where the request came from
 	CorrelationID string     // follows the request through log, record and answer
@@ -187,5 +188,21 @@ func (e *Engine) AuthenticateAuditor(secret string, addr netip.Addr) (AuditorCal
 	if reason := u.refused(digest, e.opt.Now()); reason != "" {
 		return AuditorCaller{}, e.misusedToken(string(u.ID), reason)
 	}
-	return AuditorCaller{auditor: u, Addr: addr.Unmap()}, nil
+	return AuditorCaller{auditor: u, digest: digest, Addr: addr.Unmap()}, nil
+}
+
+// still refuses an auditor whose token is no longer good in the transaction.
+func (who AuditorCaller) still(tx *kv.Tx) error {
+	if u, _ := auditors.Get(tx, []byte(who.auditor.ID)); u.refused(who.digest, tx.Now) != "" {
+		return unauthorized()
+	}
+	return nil
+}
+
+// entry begins an entry for what the caller does.
+func (who AuditorCaller) entry(event string) auditlog.Entry {
+	id := string(who.auditor.ID)
+	return auditlog.Entry{
+		Event: event, Actor: auditlog.Actor{Kind: auditlog.Auditor, ID: id}, Credential: id, Address: addrText(who.Addr), Request: who.CorrelationID,
+	}
 }
