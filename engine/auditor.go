@@ -77,11 +77,14 @@ func (c AuditorChange) apply(u *Auditor) (changed []string, err error) {
 	if c.Name != nil && *c.Name != u.Name {
 		u.Name, changed = *c.Name, append(changed, "name")
 	}
-	if c.Email != nil && *c.Email != u.Email {
-		if u.Email, err = address.Email(*c.Email); err != nil {
+	if c.Email != nil {
+		email, err := address.Email(*c.Email)
+		if err != nil {
 			return nil, Errorf(Invalid, "email: not a valid e-mail address")
 		}
-		changed = append(changed, "email")
+		if email != u.Email {
+			u.Email, changed = email, append(changed, "email")
+		}
 	}
 	if c.Expires != nil && !c.Expires.Equal(u.Expires) {
 		u.Expires, changed = *c.Expires, append(changed, "expires")
