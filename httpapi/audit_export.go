@@ -55,18 +55,19 @@ func (s *Server) version() string { return or(s.opt.Version, "dev") }
 
 // export answers with the bundle that write makes.
 func (s *Server) export(c *call, realm realm, owner string, write func(io.Writer) (bundle.Manifest, error)) (reply, error) {
-	free, err := s.exports.begin(realm, owner)
+	made, free, err := s.exports.begin(realm, owner)
 	if err != nil {
 		return reply{}, err
 	}
+	defer made()
 	file, err := s.eng.TempFile()
 	if err != nil {
 		free()
 		return reply{}, err
 	}
-	d, made := &download{file: file, free: free, conn: c.ctx.Context().Conn(), timeout: s.app.Config().WriteTimeout}, false
+	d, whole := &download{file: file, free: free, conn: c.ctx.Context().Conn(), timeout: s.app.Config().WriteTimeout}, false
 	defer func() {
-		if !made {
+		if !whole {
 			d.Close()
 		}
 	}()
@@ -81,39 +82,45 @@ func (s *Server) export(c *call, realm realm, owner string, write func(io.Writer
 		return reply{}, err
 	}
 	d.name = "tuco-audit-" + or(m.Workspace, m.Installation) + "-" + m.Time.Format("20060102T150405Z") + ".tar"
-	made = true
+	whole = true
 	return ok(d)
 }
 
-// exports bound how many bundles are made and sent at a time. Each takes a file beside the database, and the time of a
-// processor. Auditors and customers have places of their own, and nobody has more than one of them.
+// exports bound how many bundles there are at a time. To make one takes the time of a processor: two are made for each realm, so
+// that customers and auditors don't keep each other out. Until it is downloaded it takes a file beside the database: everybody
+// has one, and so keeps nobody else out by being slow.
 type exports struct {
-	mu      sync.Mutex
-	running map[realm]map[string]bool // by whose they are
+	mu     sync.Mutex
+	making map[realm]int
+	owners map[string]bool // of those that are made, or downloaded
 }
 
-const maxExports = 2 // of each realm
+const maxExports = 2 // made at a time
 
-// begin takes a place until free is called, which may be called again.
-func (x *exports) begin(r realm, owner string) (free func(), err error) {
+// begin takes a place until made is called, and the owner's until free is. Both may be called again.
+func (x *exports) begin(r realm, owner string) (made, free func(), err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.running[r][owner] || len(x.running[r]) >= maxExports {
-		return nil, &engine.Error{Kind: engine.QuotaExceeded, Code: engine.CodeTemporarilyExhausted, RetryAfter: 10 * time.Second,
-			Msg: "Other exports are being made or downloaded: try again when they are done"}
+	if x.owners[owner] || x.making[r] >= maxExports {
+		return nil, nil, &engine.Error{Kind: engine.QuotaExceeded, Code: engine.CodeTemporarilyExhausted, RetryAfter: 10 * time.Second,
+			Msg: "Another export is being made or downloaded: try again when it is done"}
 	}
-	if x.running == nil {
-		x.running = map[realm]map[string]bool{}
+	if x.owners == nil {
+		x.making, x.owners = map[realm]int{}, map[string]bool{}
 	}
-	if x.running[r] == nil {
-		x.running[r] = map[string]bool{}
-	}
-	x.running[r][owner] = true
-	return sync.OnceFunc(func() {
+	x.making[r]++
+	x.owners[owner] = true
+	made = sync.OnceFunc(func() {
 		x.mu.Lock()
 		defer x.mu.Unlock()
-		delete(x.running[r], owner)
-	}), nil
+		x.making[r]--
+	})
+	free = sync.OnceFunc(func() {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		delete(x.owners, owner)
+	})
+	return made, free, nil
 }
 
 // A download is a file as an answer. The server reads it as far as the connection holds, and closes it.

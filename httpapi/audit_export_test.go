@@ -230,7 +230,7 @@ func TestTheAuditorsBundle(t *testing.T) {
 	}
 }
 
-// TestExportsAreBounded: two of each realm, one of each customer and auditor, and nobody keeps the other realm out.
+// TestExportsAreBounded: two are made for each realm, one for each customer and auditor, and nobody keeps the other realm out.
 func TestExportsAreBounded(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -243,16 +243,28 @@ func TestExportsAreBounded(t *testing.T) {
 		}
 		w.post(ada, "/audit/export", nil).is(t, name+": an auditor", 200)
 	}
-	begin := func(owner string) func() { return must[func()](t)(w.srv.exports.begin(workspaceKey, owner)) }
-	mine := begin(string(ws.id))
-	busy("one of its own")
-	mine()
-	mine() // counts once
+	begin := func(owner string) (made, free func()) {
+		t.Helper()
+		made, free, err := w.srv.exports.begin(workspaceKey, owner)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return made, free
+	}
+	made, free := begin(string(ws.id))
+	busy("one of its own is made")
+	made()
+	busy("one of its own is downloaded")
+	free()
 	own().is(t, "after that", 200)
-	first, second := begin("org_1"), begin("org_2")
-	busy("two of others")
+	first, _ := begin("org_1")
+	second, _ := begin("org_2")
+	busy("two of others are made")
 	first()
-	own().is(t, "beside one of another", 200)
+	first() // counts once
+	own().is(t, "one of another is made, and one downloaded", 200)
+	begin("org_3")
+	busy("again two of others are made")
 	second()
 	w.post(owner, "/api/staff-access/export", obj{"checkpoint": "x"}).is(t, "one that fails", 400)
 	own().is(t, "after one that failed", 200)
@@ -296,6 +308,7 @@ func TestDownloads(t *testing.T) {
 	}
 	slow := begin()
 	w.post(ada, "/audit/export", nil).codes(t, "beside it", 429, engine.CodeTemporarilyExhausted)
+	w.post(w.auditor("Bo"), "/audit/export", nil).is(t, "another auditor's", 200)
 	<-time.After(2 * timeout) // it reads nothing, until an ordinary answer would be cut off
 	text, err := io.ReadAll(slow.Body)
 	if err != nil {
