@@ -20,6 +20,7 @@ import (
 type auditCommand struct {
 	Log        auditLog        `cmd:"" help:"Show entries of the audit log, as they stand in it."`
 	Checkpoint auditCheckpoint `cmd:"" help:"Print the newest checkpoint of the audit log, signed. Keep it elsewhere: it proves later what the log had now."`
+	Proof      auditProof      `cmd:"" help:"Print the proof that an entry is in the audit log, with the newest checkpoint."`
 	Key        auditKey        `cmd:"" help:"Print the verifier keys of the audit log, one a line, the newest last."`
 	Export     auditExport     `cmd:"" help:"Write a bundle for auditors: one file that proves itself without the server."`
 	Verify     auditVerify     `cmd:"" help:"Check a bundle, with nothing but verifier keys. It needs no server."`
@@ -62,6 +63,23 @@ func (c auditCheckpoint) Run(out *output) error {
 		return out.show(answer)
 	}
 	_, err := fmt.Fprint(out.to, answer.Checkpoint)
+	return err
+}
+
+type auditProof struct {
+	adminFlags
+	Seq uint64 `arg:"" help:"The entry's number."`
+}
+
+func (c auditProof) Run(out *output) error {
+	var answer httpapi.AuditProofOutput
+	if err := c.ask("audit/proof", httpapi.AuditProofInput{Seq: c.Seq}, &answer); err != nil {
+		return err
+	}
+	if out.json {
+		return out.show(answer)
+	}
+	_, err := fmt.Fprint(out.to, answer.Proof)
 	return err
 }
 

@@ -8,17 +8,19 @@ import (
 	"strings"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"tuco/httpapi"
 )
 
 type staffCommand struct {
-	Add     staffAdd     `cmd:"" help:"Add a staff account. It opens nothing by itself. Its token is printed once."`
-	List    staffList    `cmd:"" help:"List the staff accounts."`
-	Disable staffDisable `cmd:"" help:"Refuse an account's tokens, and end its grants and requests for good."`
-	Enable  staffEnable  `cmd:"" help:"Accept a disabled account's tokens again."`
-	Rotate  staffRotate  `cmd:"" help:"Give an account a new token."`
+	Add     staffAdd      `cmd:"" help:"Add a staff account. It opens nothing by itself. Its token is printed once."`
+	List    staffList     `cmd:"" help:"List the staff accounts."`
+	Set     staffSet      `cmd:"" help:"Change a staff account. What it was granted before opens nothing any more: customers approved what it was."`
+	Disable accountChange `cmd:"" help:"Refuse an account's tokens, and end its grants and requests for good."`
+	Enable  accountChange `cmd:"" help:"Accept a disabled account's tokens again."`
+	Rotate  accountRotate `cmd:"" help:"Give an account a new token."`
 }
 
 // newAccount is what adding staff and auditors have in common.
@@ -53,38 +55,49 @@ type staffList struct{ adminFlags }
 
 func (c staffList) Run(out *output) error { return c.call(out, "staff/list", httpapi.Nothing{}) }
 
-type staffDisable struct{ idArg }
-
-func (c staffDisable) Run(out *output) error {
-	return c.call(out, "staff/disable", httpapi.IDInput{ID: c.ID})
+type staffSet struct {
+	idArg
+	Name     *string `help:"The person's new name."`
+	Email    *string `help:"Their new e-mail address." placeholder:"ADDRESS"`
+	Employer *string `help:"Who employs them now." placeholder:"NAME"`
+	Country  *string `help:"The country that they work from now, as the two letters of ISO 3166." placeholder:"CC"`
+	Role     *string `help:"What they do now." placeholder:"ROLE"`
 }
 
-type staffEnable struct{ idArg }
-
-func (c staffEnable) Run(out *output) error {
-	return c.call(out, "staff/enable", httpapi.IDInput{ID: c.ID})
+func (c staffSet) Run(out *output) error {
+	return c.call(out, "staff/set", httpapi.StaffSetInput{ID: c.ID, Name: c.Name, Email: c.Email, Employer: c.Employer, Country: c.Country, Role: c.Role})
 }
 
-// rotateArg names an account and says how long its tokens go on.
-type rotateArg struct {
+// accountChange disables or enables staff or an auditor: what the command line says is the command's name on the server.
+type accountChange struct{ idArg }
+
+func (c accountChange) Run(out *output, line *kong.Context) error {
+	return c.call(out, serverCommand(line), httpapi.IDInput{ID: c.ID})
+}
+
+// accountRotate gives staff or an auditor a new token.
+type accountRotate struct {
 	idArg
 	Overlap period `help:"How long the old token goes on, such as 24h; 0 by default." placeholder:"DURATION"`
 }
 
-func (c rotateArg) input() httpapi.RotateInput {
-	return httpapi.RotateInput{ID: c.ID, Overlap: time.Duration(c.Overlap).String()}
+func (c accountRotate) Run(out *output, line *kong.Context) error {
+	return c.call(out, serverCommand(line), httpapi.RotateInput{ID: c.ID, Overlap: time.Duration(c.Overlap).String()})
 }
 
-type staffRotate struct{ rotateArg }
-
-func (c staffRotate) Run(out *output) error { return c.call(out, "staff/rotate", c.input()) }
+// serverCommand is the command's name on the admin socket: staff/disable of staff disable ID.
+func serverCommand(line *kong.Context) string {
+	words := strings.Fields(line.Command())
+	return words[0] + "/" + words[1]
+}
 
 type auditorCommand struct {
-	Add     auditorAdd     `cmd:"" help:"Add an auditor's account: it reads the audit log, and nothing else. Its token is printed once."`
-	List    auditorList    `cmd:"" help:"List the auditors' accounts."`
-	Disable auditorDisable `cmd:"" help:"Refuse an account's tokens until it is enabled."`
-	Enable  auditorEnable  `cmd:"" help:"Accept a disabled account's tokens again."`
-	Rotate  auditorRotate  `cmd:"" help:"Give an account a new token."`
+	Add     auditorAdd    `cmd:"" help:"Add an auditor's account: it reads the audit log, and nothing else. Its token is printed once."`
+	List    auditorList   `cmd:"" help:"List the auditors' accounts."`
+	Set     auditorSet    `cmd:"" help:"Change an auditor's account."`
+	Disable accountChange `cmd:"" help:"Refuse an account's tokens until it is enabled."`
+	Enable  accountChange `cmd:"" help:"Accept a disabled account's tokens again."`
+	Rotate  accountRotate `cmd:"" help:"Give an account a new token."`
 }
 
 type auditorAdd struct{ newAccount }
@@ -97,21 +110,15 @@ type auditorList struct{ adminFlags }
 
 func (c auditorList) Run(out *output) error { return c.call(out, "auditor/list", httpapi.Nothing{}) }
 
-type auditorDisable struct{ idArg }
-
-func (c auditorDisable) Run(out *output) error {
-	return c.call(out, "auditor/disable", httpapi.IDInput{ID: c.ID})
+type auditorSet struct {
+	idArg
+	Name  *string `help:"The person's new name."`
+	Email *string `help:"Their new e-mail address." placeholder:"ADDRESS"`
 }
 
-type auditorEnable struct{ idArg }
-
-func (c auditorEnable) Run(out *output) error {
-	return c.call(out, "auditor/enable", httpapi.IDInput{ID: c.ID})
+func (c auditorSet) Run(out *output) error {
+	return c.call(out, "auditor/set", httpapi.AuditorSetInput{ID: c.ID, Name: c.Name, Email: c.Email})
 }
-
-type auditorRotate struct{ rotateArg }
-
-func (c auditorRotate) Run(out *output) error { return c.call(out, "auditor/rotate", c.input()) }
 
 type accessCommand struct {
 	Requests accessRequests `cmd:"" help:"List staff's requests for access to workspaces, the newest first."`

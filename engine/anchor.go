@@ -97,9 +97,12 @@ func (e *Engine) anchors() []anchor {
 }
 
 // checkAnchors compares the log with every anchor that it can reach. A log that is behind one, or is not the one that it
-// was made of, is not to be relied on: nothing more is signed, and staff have no access. It returns how many it found.
-func (e *Engine) checkAnchors() (found int) {
+// was made of, is not to be relied on: nothing more is signed, and staff have no access. It returns how many it found, and how
+// many are missing although the log has entries.
+func (e *Engine) checkAnchors() (found, missing int) {
 	state := e.audit.state.Load()
+	begun, err := kv.View(e.db, func(tx *kv.Tx) (bool, error) { return auditNodes.Len(tx) > 0, nil })
+	begun = begun || err != nil
 	for _, place := range e.anchors() {
 		signed, err := place.read(state.Installation)
 		if err != nil {
@@ -107,12 +110,16 @@ func (e *Engine) checkAnchors() (found int) {
 			continue
 		}
 		if signed == nil {
+			if begun {
+				e.log.Warn().Str("anchor", string(place)).Msg("an anchor of the audit log is missing")
+				missing++
+			}
 			continue
 		}
 		found++
 		_ = e.compareAnchor(place, signed) // it says so itself
 	}
-	return found
+	return found, missing
 }
 
 func (s *auditState) verifiers() ([]note.Verifier, error) {

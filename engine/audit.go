@@ -157,6 +157,7 @@ var (
 type audit struct {
 	state   atomic.Pointer[auditState] // never nil after the opening
 	found   int                        // how many anchors there were at the opening
+	missing int                        // and how many there should have been, of a log that had entries
 	trouble atomic.Pointer[error]      // why the log can't be relied on; nil if it can
 	started atomic.Bool                // a server runs: see StartAudit
 	misuses misuses
@@ -206,7 +207,7 @@ func (e *Engine) openAudit() error {
 	if a.signer, err = e.auditSigner(state.Key); err != nil {
 		return err
 	}
-	a.found = e.checkAnchors()
+	a.found, a.missing = e.checkAnchors()
 	return nil
 }
 
@@ -296,12 +297,14 @@ func (e *Engine) AuditTrouble() error {
 
 // Checkpoint returns the newest checkpoint of the log, signed. Before it signs, it reads the lines that came since the last
 // one again, and recomputes chain, leaves and root from them.
+//
+// Errors: [Unavailable] with [CodeAuditUnavailable] while the log can't be relied on.
 func (e *Engine) Checkpoint() ([]byte, error) {
 	a := &e.audit
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if err := e.AuditTrouble(); err != nil {
-		return nil, err
+		return nil, auditDistrusted(err)
 	}
 	signed, err := kv.View(e.db, func(tx *kv.Tx) ([]byte, error) {
 		if a.signed != nil && a.proven.Size() == auditNodes.Len(tx) {
@@ -317,8 +320,9 @@ func (e *Engine) Checkpoint() ([]byte, error) {
 	if err != nil {
 		if bad := (*auditlog.BadEntryError)(nil); errors.As(err, &bad) || errors.Is(err, kv.ErrDamaged) {
 			a.distrust(err)
+			err = auditDistrusted(err)
 		}
-		return nil, err
+		return nil, storageError(err)
 	}
 	a.signed = signed
 	return signed, nil
@@ -351,6 +355,11 @@ func (e *Engine) checkpointAt(size uint64) (signed []byte, signer note.Signer, e
 		return auditlog.SignCheckpoint(auditlog.Checkpoint{Origin: auditlog.Origin(state.Installation, state.Epoch), Size: size, Root: root}, a.signer)
 	})
 	return signed, a.signer, err
+}
+
+// auditDistrusted is what whoever asks for a proof is told of a log that can't be relied on.
+func auditDistrusted(err error) error {
+	return &Error{Kind: Unavailable, Code: CodeAuditUnavailable, Err: err, Msg: "The audit log can't be relied on until the operator has looked at it"}
 }
 
 func (a *audit) distrust(err error) {

@@ -3,7 +3,6 @@ package engine
 import (
 	"io"
 	"iter"
-	"os"
 	"time"
 
 	"tuco/engine/auditlog"
@@ -21,24 +20,33 @@ type AuditRange struct {
 // auditChunk is how many lines are read at a time: a long export must not keep the file from being used again.
 const auditChunk = 1000
 
-// ExportAudit writes a bundle for auditors. That it was made is itself an entry, the last one of a bundle that has no
-// end: so a workspace's bundle proves that nothing of its part is missing up to there.
-//
-// Errors: [Invalid] for an earlier checkpoint that is not this log's, [NotFound] for a workspace that never was.
-func (a Admin) ExportAudit(w io.Writer, version string, r AuditRange) (bundle.Manifest, error) {
-	x, err := a.e.auditExport(version, r)
+// export writes a bundle. That it was made is itself an entry, the last one of a bundle that has no end: so a workspace's
+// bundle proves that nothing of its part is missing up to there.
+func (e *Engine) export(w io.Writer, version string, r AuditRange, by exporter) (bundle.Manifest, error) {
+	x, err := e.auditExport(version, r, by)
 	if err != nil {
-		return bundle.Manifest{}, storageError(err)
+		return bundle.Manifest{}, exportError(err)
 	}
-	m, err := bundle.Write(w, x)
-	return m, storageError(err)
+	m, err := bundle.Write(&roomWriter{e: e, w: w}, x)
+	return m, exportError(err)
 }
 
-func (e *Engine) auditExport(version string, r AuditRange) (*bundle.Export, error) {
+func (e *Engine) auditExport(version string, r AuditRange, by exporter) (*bundle.Export, error) {
 	if err := e.checkAuditRange(r); err != nil {
 		return nil, err
 	}
-	seq, err := kv.UpdateCritical(e.db, func(tx *kv.Tx) (uint64, error) { return auditNodes.Len(tx), e.record(tx, r.entry()) })
+	if err := e.AuditTrouble(); err != nil {
+		return nil, auditDistrusted(err)
+	}
+	if err := e.roomForFiles(); err != nil {
+		return nil, err
+	}
+	seq, err := kv.UpdateCritical(e.db, func(tx *kv.Tx) (uint64, error) {
+		if err := by.still(tx); err != nil {
+			return 0, err
+		}
+		return auditNodes.Len(tx), e.record(tx, r.entry(by.entry))
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -82,16 +90,12 @@ func staffReview(tx *kv.Tx) (all []bundle.Staff) {
 func proveRange(tx *kv.Tx, x *bundle.Export, size uint64, r AuditRange, state *auditState) (err error) {
 	hashes := auditHashes{tx}
 	if r.Earlier != nil {
-		verifiers, err := state.verifiers()
+		old, err := state.openEarlier(tx, r.Earlier)
 		if err != nil {
 			return err
 		}
-		old, err := auditlog.OpenCheckpoint(r.Earlier, verifiers...)
-		if err != nil {
-			return Errorf(Invalid, "The earlier checkpoint is not one of this log: %v", err)
-		}
 		if x.Consistency, err = auditlog.ProveConsistency(old.Size, hashes, x.Checkpoint); err != nil {
-			return Errorf(Invalid, "The log does not continue the earlier checkpoint: %v", err)
+			return err
 		}
 	}
 	if r.Workspace != "" {
@@ -117,19 +121,43 @@ func (e *Engine) checkAuditRange(r AuditRange) error {
 		return Errorf(Invalid, "A workspace's entries are exported from the first on: leave out the times")
 	case !r.To.IsZero() && r.To.Before(r.From):
 		return Errorf(Invalid, "The export ends before it begins")
-	case r.Workspace == "":
-		return nil
 	}
-	n, err := kv.View(e.db, func(tx *kv.Tx) (uint64, error) { return auditOf(r.Workspace).Len(tx), nil })
-	if err == nil && n == 0 {
-		err = Errorf(NotFound, "There is no entry of a workspace %q", string(r.Workspace))
-	}
+	_, err := kv.View(e.db, func(tx *kv.Tx) (struct{}, error) {
+		if w := r.Workspace; w != "" && (!isSystemID(string(w), "org") || auditOf(w).Len(tx) == 0) {
+			return struct{}{}, Errorf(NotFound, "There is no entry of a workspace %q", string(w))
+		}
+		if r.Earlier == nil {
+			return struct{}{}, nil
+		}
+		_, err := e.audit.state.Load().openEarlier(tx, r.Earlier)
+		return struct{}{}, err
+	})
 	return err
 }
 
-// entry is that of the export.
-func (r AuditRange) entry() auditlog.Entry {
-	e := auditlog.Entry{Event: "audit.exported", Actor: operatorActor, Workspace: string(r.Workspace), Detail: map[string]string{}}
+// openEarlier opens a checkpoint of before, which the log must continue.
+func (s *auditState) openEarlier(tx *kv.Tx, signed []byte) (old auditlog.Checkpoint, err error) {
+	verifiers, err := s.verifiers()
+	if err != nil {
+		return old, err
+	}
+	if old, err = auditlog.OpenCheckpoint(signed, verifiers...); err != nil {
+		return old, Errorf(Invalid, "The earlier checkpoint is not one of this log: %v", err).With(CodeWrongCheckpoint)
+	}
+	if size := auditNodes.Len(tx); old.Size > size {
+		return old, Errorf(Invalid, "The earlier checkpoint is of %d entries, and the log has only %d: its end was cut off", old.Size, size).With(CodeWrongCheckpoint)
+	}
+	root, err := auditlog.Root(old.Size, auditHashes{tx})
+	if err == nil && root != old.Root {
+		err = Errorf(Invalid, "The log does not continue the earlier checkpoint: its first %d entries are others", old.Size).With(CodeWrongCheckpoint)
+	}
+	return old, err
+}
+
+// entry is that of the export, by whom from says.
+func (r AuditRange) entry(from auditlog.Entry) auditlog.Entry {
+	e := from
+	e.Event, e.Workspace, e.Detail = "audit.exported", string(r.Workspace), map[string]string{}
 	for name, t := range map[string]time.Time{"from": r.From, "to": r.To} {
 		if !t.IsZero() {
 			e.Detail[name] = t.UTC().Format(time.RFC3339)
@@ -211,7 +239,11 @@ func (e *Engine) workspaceLines(w WorkspaceID, size uint64, signed []byte) iter.
 func inChunks(e *Engine, from, to uint64, read func(tx *kv.Tx, from, to uint64) ([]bundle.Line, error)) iter.Seq2[bundle.Line, error] {
 	return func(yield func(bundle.Line, error) bool) {
 		for ; from < to; from += auditChunk {
-			lines, err := kv.View(e.db, func(tx *kv.Tx) ([]bundle.Line, error) { return read(tx, from, min(to, from+auditChunk)) })
+			err := e.roomForFiles()
+			var lines []bundle.Line
+			if err == nil {
+				lines, err = kv.View(e.db, func(tx *kv.Tx) ([]bundle.Line, error) { return read(tx, from, min(to, from+auditChunk)) })
+			}
 			for _, line := range lines {
 				if err == nil && !yield(line, nil) {
 					return
@@ -232,17 +264,4 @@ func auditLine(tx *kv.Tx, seq uint64) (bundle.Line, error) {
 	}
 	leaf, err := auditHash(tx, seq, 1)
 	return bundle.Line{Seq: seq, Leaf: leaf}, err
-}
-
-// TempFile makes a file in the data directory that is gone when it is closed, however the process ends.
-func (e *Engine) TempFile() (*os.File, error) {
-	f, err := os.CreateTemp(e.opt.Dir, "export-*")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
 }

@@ -77,11 +77,14 @@ func (c AuditorChange) apply(u *Auditor) (changed []string, err error) {
 	if c.Name != nil && *c.Name != u.Name {
 		u.Name, changed = *c.Name, append(changed, "name")
 	}
-	if c.Email != nil && *c.Email != u.Email {
-		if u.Email, err = address.Email(*c.Email); err != nil {
+	if c.Email != nil {
+		email, err := address.Email(*c.Email)
+		if err != nil {
 			return nil, Errorf(Invalid, "email: not a valid e-mail address")
 		}
-		changed = append(changed, "email")
+		if email != u.Email {
+			u.Email, changed = email, append(changed, "email")
+		}
 	}
 	if c.Expires != nil && !c.Expires.Equal(u.Expires) {
 		u.Expires, changed = *c.Expires, append(changed, "expires")
@@ -160,6 +163,7 @@ func (a Admin) changeAuditor(id AuditorID, fn func(tx *kv.Tx, u *Auditor) error)
 // An AuditorCaller is an auditor who asks, as far as it was proved.
 type AuditorCaller struct {
 	auditor Auditor
+	digest  [32]byte
 
 	Addr          netip.Addr // where the request came from
 	CorrelationID string     // follows the request through log, record and answer
@@ -187,5 +191,21 @@ func (e *Engine) AuthenticateAuditor(secret string, addr netip.Addr) (AuditorCal
 	if reason := u.refused(digest, e.opt.Now()); reason != "" {
 		return AuditorCaller{}, e.misusedToken(string(u.ID), reason)
 	}
-	return AuditorCaller{auditor: u, Addr: addr.Unmap()}, nil
+	return AuditorCaller{auditor: u, digest: digest, Addr: addr.Unmap()}, nil
+}
+
+// still refuses an auditor whose token is no longer good in the transaction.
+func (who AuditorCaller) still(tx *kv.Tx) error {
+	if u, _ := auditors.Get(tx, []byte(who.auditor.ID)); u.refused(who.digest, tx.Now) != "" {
+		return unauthorized()
+	}
+	return nil
+}
+
+// entry begins an entry for what the caller does.
+func (who AuditorCaller) entry(event string) auditlog.Entry {
+	id := string(who.auditor.ID)
+	return auditlog.Entry{
+		Event: event, Actor: auditlog.Actor{Kind: auditlog.Auditor, ID: id}, Credential: id, Address: addrText(who.Addr), Request: who.CorrelationID,
+	}
 }

@@ -27,6 +27,9 @@ type AccessPage struct {
 
 const maxPage = 100
 
+// maxLooked is how many requests are looked at for one page: one of a rare status may have few, or none, and go on all the same.
+const maxLooked = 1000
+
 // accessPage returns a page of the requests whose ids lie behind prefix in index.
 func (e *Engine) accessPage(index kv.Index, prefix []byte, q AccessQuery) (AccessPage, error) {
 	if q.Cursor != "" && !isSystemID(q.Cursor, "access") {
@@ -40,16 +43,22 @@ func (e *Engine) accessPage(index kv.Index, prefix []byte, q AccessQuery) (Acces
 		if q.Cursor != "" {
 			within = within.Before(kv.Key(prefix, []byte(q.Cursor)))
 		}
+		looked, last := 0, ""
 		for key := range index.Scan(tx, within) {
-			r, ok := accessRequests.Get(tx, key[len(prefix):])
-			if r = r.at(tx.Now); !ok || q.Status != "" && r.Status != q.Status {
-				continue
-			}
-			if len(page.Requests) == q.Limit {
-				page.Next = string(page.Requests[q.Limit-1].ID)
+			if looked == maxLooked {
+				page.Next = last
 				break
 			}
-			page.Requests = append(page.Requests, r)
+			looked++
+			r, ok := accessRequests.Get(tx, key[len(prefix):])
+			if r = r.at(tx.Now); ok && (q.Status == "" || r.Status == q.Status) {
+				if len(page.Requests) == q.Limit {
+					page.Next = last
+					break
+				}
+				page.Requests = append(page.Requests, r)
+			}
+			last = string(key[len(prefix):])
 		}
 		return page, nil
 	})

@@ -12,6 +12,10 @@ func (e *Engine) Warnings() []string {
 	if err := e.AuditTrouble(); err != nil {
 		warnings = append(warnings, "Staff access is refused: "+err.Error()+".")
 	}
+	if e.audit.missing > 0 {
+		warnings = append(warnings, "An anchor of the audit log was missing at the start. If it is new, this goes with the next start. "+
+			"If not, find out where it went and compare the log with a checkpoint kept elsewhere: its end may have been cut off unnoticed.")
+	}
 	return warnings
 }
 

@@ -133,6 +133,17 @@ type StaffChange struct {
 
 // apply makes the change in s, and returns the names of what changed. Disabled is not among them.
 func (c StaffChange) apply(s *Staff) (changed []string, err error) {
+	if c.Email != nil {
+		email, err := address.Email(*c.Email)
+		if err != nil {
+			return nil, Errorf(Invalid, "email: not a valid e-mail address")
+		}
+		c.Email = &email
+	}
+	if c.Country != nil {
+		country := strings.ToUpper(*c.Country)
+		c.Country = &country
+	}
 	for _, f := range []struct {
 		name     string
 		to, from *string
@@ -141,10 +152,6 @@ func (c StaffChange) apply(s *Staff) (changed []string, err error) {
 			*f.to = *f.from
 			changed = append(changed, f.name)
 		}
-	}
-	s.Country = strings.ToUpper(s.Country)
-	if s.Email, err = address.Email(s.Email); err != nil {
-		return nil, Errorf(Invalid, "email: not a valid e-mail address")
 	}
 	if c.Expires != nil && !c.Expires.Equal(s.Expires) {
 		s.Expires = *c.Expires

@@ -432,6 +432,16 @@ type CheckpointOutput struct {
 	Checkpoint string `json:"checkpoint"`
 }
 
+// AuditProofInput names an entry of the audit log.
+type AuditProofInput struct {
+	Seq uint64 `json:"seq"`
+}
+
+// AuditProofOutput has the proof that an entry is in the log.
+type AuditProofOutput struct {
+	Proof string `json:"proof"`
+}
+
 // ExportInput says what of the audit log to export. Empty is all.
 type ExportInput struct {
 	Workspace  string `json:"workspace,omitzero"`
@@ -495,6 +505,10 @@ func (a *AdminServer) addAuditCommands(mux *http.ServeMux) {
 	command(a, mux, "audit/rotate-key", func(Nothing) (AuditKeysOutput, error) {
 		_, err := a.admin.RotateAuditKey()
 		return AuditKeysOutput{a.eng.AuditKeys()}, err
+	})
+	command(a, mux, "audit/proof", func(in AuditProofInput) (AuditProofOutput, error) {
+		proof, err := a.admin.ProveEntry(in.Seq)
+		return AuditProofOutput{string(proof)}, err
 	})
 	command(a, mux, "audit/checkpoint", func(Nothing) (CheckpointOutput, error) {
 		signed, err := a.eng.Checkpoint()

@@ -18,6 +18,23 @@ type StaffInput struct {
 	Expires  string `json:"expires,omitempty"` // of its tokens: a duration from now, such as 2160h
 }
 
+// StaffSetInput changes one of staff; nil leaves it.
+type StaffSetInput struct {
+	ID       string  `json:"id"`
+	Name     *string `json:"name,omitempty"`
+	Email    *string `json:"email,omitempty"`
+	Employer *string `json:"employer,omitempty"`
+	Country  *string `json:"country,omitempty"`
+	Role     *string `json:"role,omitempty"`
+}
+
+// AuditorSetInput changes an auditor; nil leaves it.
+type AuditorSetInput struct {
+	ID    string  `json:"id"`
+	Name  *string `json:"name,omitempty"`
+	Email *string `json:"email,omitempty"`
+}
+
 // AuditorInput adds an auditor.
 type AuditorInput struct {
 	Name    string `json:"name"`
@@ -100,6 +117,14 @@ func newAuditorOutput(u engine.Auditor) AuditorOutput {
 	}
 }
 
+func newStaffToken(s engine.Staff, token string) StaffTokenOutput {
+	return StaffTokenOutput{string(s.ID), token, newStaffOutput(s), tokenWarning}
+}
+
+func newAuditorToken(u engine.Auditor, token string) AuditorTokenOutput {
+	return AuditorTokenOutput{string(u.ID), token, newAuditorOutput(u), tokenWarning}
+}
+
 func newTokenOutputs(secrets []engine.KeySecret) []TokenOutput {
 	list := []TokenOutput{}
 	for _, s := range secrets {
@@ -156,7 +181,13 @@ func (a *AdminServer) addStaffCommands(mux *http.ServeMux) {
 		s, token, err := a.admin.AddStaff(engine.NewStaff{
 			Name: in.Name, Email: in.Email, Employer: in.Employer, Country: in.Country, Role: in.Role, Expires: expires,
 		})
-		return StaffTokenOutput{string(s.ID), token, newStaffOutput(s), tokenWarning}, err
+		return newStaffToken(s, token), err
+	})
+	command(a, mux, "staff/set", func(in StaffSetInput) (StaffOutput, error) {
+		s, err := a.admin.SetStaff(engine.StaffID(in.ID), engine.StaffChange{
+			Name: in.Name, Email: in.Email, Employer: in.Employer, Country: in.Country, Role: in.Role,
+		})
+		return newStaffOutput(s), err
 	})
 	command(a, mux, "staff/list", func(Nothing) (StaffListOutput, error) {
 		all, err := a.admin.StaffAccounts()
@@ -166,25 +197,31 @@ func (a *AdminServer) addStaffCommands(mux *http.ServeMux) {
 		}
 		return out, err
 	})
-	command(a, mux, "staff/disable", func(in IDInput) (StaffOutput, error) {
-		s, err := a.admin.DisableStaff(engine.StaffID(in.ID))
-		return newStaffOutput(s), err
-	})
-	command(a, mux, "staff/enable", func(in IDInput) (StaffOutput, error) {
-		s, err := a.admin.EnableStaff(engine.StaffID(in.ID))
-		return newStaffOutput(s), err
-	})
-	command(a, mux, "staff/rotate", func(in RotateInput) (StaffTokenOutput, error) {
-		overlap, err := parseOverlap(in.Overlap)
-		if err != nil {
-			return StaffTokenOutput{}, err
-		}
-		s, token, err := a.admin.RotateStaff(engine.StaffID(in.ID), overlap)
-		return StaffTokenOutput{string(s.ID), token, newStaffOutput(s), tokenWarning}, err
-	})
+	accountCommands(a, mux, "staff", a.admin.DisableStaff, a.admin.EnableStaff, a.admin.RotateStaff, newStaffOutput, newStaffToken)
 	a.addAuditorCommands(mux)
 	a.addAccessCommands(mux)
 	a.addAgreementCommands(mux)
+}
+
+// accountCommands are what can be done with staff and auditors alike.
+func accountCommands[ID ~string, A, Out, Token any](a *AdminServer, mux *http.ServeMux, noun string, disable, enable func(ID) (A, error),
+	rotate func(ID, time.Duration) (A, string, error), out func(A) Out, token func(A, string) Token) {
+	change := func(verb string, do func(ID) (A, error)) {
+		command(a, mux, noun+"/"+verb, func(in IDInput) (Out, error) {
+			account, err := do(ID(in.ID))
+			return out(account), err
+		})
+	}
+	change("disable", disable)
+	change("enable", enable)
+	command(a, mux, noun+"/rotate", func(in RotateInput) (none Token, err error) {
+		overlap, err := parseOverlap(in.Overlap)
+		if err != nil {
+			return none, err
+		}
+		account, secret, err := rotate(ID(in.ID), overlap)
+		return token(account, secret), err
+	})
 }
 
 // expiry is the moment that is a duration from now; zero for none.
@@ -206,7 +243,11 @@ func (a *AdminServer) addAuditorCommands(mux *http.ServeMux) {
 			return AuditorTokenOutput{}, err
 		}
 		u, token, err := a.admin.AddAuditor(engine.NewAuditor{Name: in.Name, Email: in.Email, Expires: expires})
-		return AuditorTokenOutput{string(u.ID), token, newAuditorOutput(u), tokenWarning}, err
+		return newAuditorToken(u, token), err
+	})
+	command(a, mux, "auditor/set", func(in AuditorSetInput) (AuditorOutput, error) {
+		u, err := a.admin.SetAuditor(engine.AuditorID(in.ID), engine.AuditorChange{Name: in.Name, Email: in.Email})
+		return newAuditorOutput(u), err
 	})
 	command(a, mux, "auditor/list", func(Nothing) (AuditorListOutput, error) {
 		all, err := a.admin.Auditors()
@@ -216,22 +257,7 @@ func (a *AdminServer) addAuditorCommands(mux *http.ServeMux) {
 		}
 		return out, err
 	})
-	command(a, mux, "auditor/disable", func(in IDInput) (AuditorOutput, error) {
-		u, err := a.admin.DisableAuditor(engine.AuditorID(in.ID))
-		return newAuditorOutput(u), err
-	})
-	command(a, mux, "auditor/enable", func(in IDInput) (AuditorOutput, error) {
-		u, err := a.admin.EnableAuditor(engine.AuditorID(in.ID))
-		return newAuditorOutput(u), err
-	})
-	command(a, mux, "auditor/rotate", func(in RotateInput) (AuditorTokenOutput, error) {
-		overlap, err := parseOverlap(in.Overlap)
-		if err != nil {
-			return AuditorTokenOutput{}, err
-		}
-		u, token, err := a.admin.RotateAuditor(engine.AuditorID(in.ID), overlap)
-		return AuditorTokenOutput{string(u.ID), token, newAuditorOutput(u), tokenWarning}, err
-	})
+	accountCommands(a, mux, "auditor", a.admin.DisableAuditor, a.admin.EnableAuditor, a.admin.RotateAuditor, newAuditorOutput, newAuditorToken)
 }
 
 func (a *AdminServer) addAccessCommands(mux *http.ServeMux) {

@@ -62,7 +62,7 @@ func TestTheDocumentIsTheRouter(t *testing.T) {
 		if want := scopeFor(r); string(r.scope) != want {
 			t.Errorf("%s: scope %q, want %q", r.id, r.scope, want)
 		}
-		always := strings.HasPrefix(r.path, "/api/staff-access/") || strings.HasPrefix(r.path, "/staff/") || r.id == "setKey" || r.id == "revokeKey" || r.id == "rotateKey"
+		always := strings.HasPrefix(r.path, "/api/staff-access/") || strings.HasPrefix(r.path, "/staff/") || strings.HasPrefix(r.path, "/audit/") || r.id == "setKey" || r.id == "revokeKey" || r.id == "rotateKey"
 		if writes := r.method != get && !always; r.write != writes {
 			t.Errorf("%s: refused in READ_ONLY: %v, want %v", r.id, r.write, writes)
 		}

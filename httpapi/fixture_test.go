@@ -140,6 +140,14 @@ func (f fixture) valid(id string) (request, int) {
 		return request{method: get, path: "/api/staff-access/log"}, 200
 	case "whoSaw":
 		return request{method: get, path: "/api/staff-access/who-saw?email=ana@example.com"}, 200
+	case "forgetPerson":
+		return request{method: post, path: "/api/staff-access/forget", body: obj{"email": "ana@example.com"}}, 200
+	case "exportAccessLog":
+		return request{method: post, path: "/api/staff-access/export", body: obj{}}, 200
+	case "proveAccessEntry":
+		return request{method: get, path: fmt.Sprintf("/api/staff-access/log/%d/proof", f.ws.firstEntry())}, 200
+	case "proveAccessConsistency":
+		return request{method: get, path: "/api/staff-access/consistency?from=1"}, 200
 	}
 	panic("no valid request for " + id)
 }

@@ -118,6 +118,8 @@ func (d describer) answer(status int, body any) object {
 		text["content"] = content(body.schema(), "application/json")
 	case string:
 		text["content"] = content(object{"type": "string"}, "text/plain")
+	case *download:
+		text["content"] = body.content()
 	case nil:
 		text["content"] = content(object{"type": "object"}, "application/json")
 	default:

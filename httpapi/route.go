@@ -300,6 +300,9 @@ func isJSON(contentType string) bool {
 
 // write sends the answer.
 func (c *call) write(r reply) error {
+	if d, ok := r.body.(*download); ok {
+		return d.write(c)
+	}
 	if text, ok := r.body.(string); ok {
 		c.ctx.Response().Header.SetContentType(fiber.MIMETextPlainCharsetUTF8)
 		return c.ctx.Status(r.status).SendString(text)

@@ -118,6 +118,14 @@ func (s *Server) addAccessRoutes() {
 		answers: ok{200: ""}}, s.showCheckpoint)
 	add(s, route{id: "whoSaw", method: get, path: "/api/staff-access/who-saw", summary: "Show which looks of staff had a person on the page", scope: engine.AccessApprove,
 		answers: ok{200: entriesResponse{}}}, s.whoSaw)
+	add(s, route{id: "forgetPerson", method: post, path: "/api/staff-access/forget", summary: "Make it impossible to tell which entries of the audit log name a person", scope: engine.AccessApprove,
+		answers: ok{200: forgetResponse{}}, errors: []int{402}}, s.forgetPerson)
+	add(s, route{id: "exportAccessLog", method: post, path: "/api/staff-access/export", summary: "Take away what the audit log has of the workspace, as a bundle that proves itself", scope: engine.AccessApprove, emptyBody: true,
+		answers: ok{200: &download{}}, errors: []int{429}}, s.exportOwnAudit)
+	add(s, route{id: "proveAccessEntry", method: get, path: "/api/staff-access/log/{seq}/proof", summary: "Prove that an entry of the workspace is in the audit log (C2SP tlog-proof)", scope: engine.AccessApprove,
+		answers: ok{200: ""}, errors: []int{404}}, s.proveOwnEntry)
+	add(s, route{id: "proveAccessConsistency", method: get, path: "/api/staff-access/consistency", summary: "Prove that the audit log continues an earlier checkpoint", scope: engine.AccessApprove,
+		answers: ok{200: ""}}, s.proveConsistency)
 }
 
 // addStaffRoutes are for staff.
@@ -143,4 +151,10 @@ func (s *Server) addAuditRoutes() {
 		answers: ok{200: ""}}, s.showCheckpoint)
 	add(s, route{id: "showAuditKeys", method: get, path: "/audit/key", summary: "The verifier keys of the audit log, one a line, the newest last", realm: auditorToken,
 		answers: ok{200: ""}}, s.showAuditKeys)
+	add(s, route{id: "exportAudit", method: post, path: "/audit/export", summary: "Take away entries of the audit log, as a bundle that proves itself", realm: auditorToken, emptyBody: true,
+		answers: ok{200: &download{}}, errors: []int{404, 429}}, s.exportAudit)
+	add(s, route{id: "proveAuditEntry", method: get, path: "/audit/log/{seq}/proof", summary: "Prove that an entry is in the audit log (C2SP tlog-proof)", realm: auditorToken,
+		answers: ok{200: ""}, errors: []int{404}}, s.proveAuditEntry)
+	add(s, route{id: "proveAuditConsistency", method: get, path: "/audit/consistency", summary: "Prove that the audit log continues an earlier checkpoint", realm: auditorToken,
+		answers: ok{200: ""}}, s.proveConsistency)
 }

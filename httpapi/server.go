@@ -37,6 +37,7 @@ type Server struct {
 	metrics *metrics
 	routes  []*route
 	openAPI []byte
+	exports exports
 }
 
 // Limits of a request. Bodies over bodyBytes are taken by bulk routes only. A body is read by the

