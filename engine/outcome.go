@@ -161,7 +161,7 @@ func (e *Engine) Settle(who Caller, id string, as Status) (Message, error) {
 			m.SentAt, m.Error = tx.Now, ""
 		case Pending:
 			m.wait(tx.Now, "To be sent again, as the operator settled.") // its line may be gone: the release finds it one
-			if m.Scheduled.After(tx.Now) { // it was not due yet when its outcome became unknown
+			if m.Scheduled.After(tx.Now) {                               // it was not due yet when its outcome became unknown
 				m.Status, m.Due, m.Reason = Scheduled, m.Scheduled, ""
 			}
 			m.Error = ""

@@ -108,4 +108,3 @@ func (w *steadyWriter) settle() {
 		time.Sleep(time.Duration(float64(w.written)/float64(w.pace)*float64(time.Second)) - time.Since(w.began))
 	}
 }
-

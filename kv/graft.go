@@ -12,10 +12,10 @@ type Graft int
 
 // The choices.
 const (
-	KeepBucket Graft = iota // as it is
-	TakeBucket              // that of the other database, or none if it has none, with all that is in it
-	MergeBucket             // with the records of the other database put over its own
-	AskWithin               // records as they are; each bucket in it is asked about
+	KeepBucket  Graft = iota // as it is
+	TakeBucket               // that of the other database, or none if it has none, with all that is in it
+	MergeBucket              // with the records of the other database put over its own
+	AskWithin                // records as they are; each bucket in it is asked about
 )
 
 // GraftFrom replaces buckets of the database at path by those of another one, of the same schema, as choose says of each.
