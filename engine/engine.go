@@ -40,6 +40,8 @@ type Options struct {
 	// Overlay bounds the memory, in bytes, of what is durable in the redo log but not in the database yet.
 	// [kv.Options] says what if 0.
 	Overlay int64
+	// KeepLog is how many bytes of the redo log are kept over a stop for whoever ships it. See [kv.Options].
+	KeepLog int64
 	// Anchors are where the newest checkpoint of the audit log is kept outside the database; Dir/anchor if there are none.
 	Anchors []string
 	// AuditRetention is how long the bodies of audit entries are kept at least, [MinAuditRetention] or more; 0 is for ever.
@@ -96,7 +98,7 @@ func Open(opt Options) (*Engine, error) {
 		return nil, err
 	}
 	db, err := kv.Open(filepath.Join(opt.Dir, DatabaseName), kv.Options{
-		Now: opt.Now, MaxSize: opt.MaxSize, Reserve: opt.Reserve, Overlay: opt.Overlay, Schema: Schema, Migrations: migrations, AllowNetworkFS: opt.AllowNetworkFS,
+		Now: opt.Now, MaxSize: opt.MaxSize, Reserve: opt.Reserve, Overlay: opt.Overlay, KeepLog: opt.KeepLog, Schema: Schema, Migrations: migrations, AllowNetworkFS: opt.AllowNetworkFS,
 	})
 	if err != nil {
 		return nil, err

@@ -108,3 +108,18 @@ func (w *steadyWriter) settle() {
 		time.Sleep(time.Duration(float64(w.written)/float64(w.pace)*float64(time.Second)) - time.Since(w.began))
 	}
 }
+
+// SettleCopy moves everything that a copy's log has into its file, and lets look see it. The log can still be extended.
+func SettleCopy(path string, opt Options, look func(tx *Tx) error) error {
+	opt.KeepLog = 0
+	db, err := Open(path, opt)
+	if err != nil {
+		return err
+	}
+	defer db.abandon() // to close it would end its log
+	if err := db.settle(); err != nil {
+		return err
+	}
+	_, err = View(db, func(tx *Tx) (struct{}, error) { return struct{}{}, look(tx) })
+	return err
+}

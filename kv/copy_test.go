@@ -85,6 +85,11 @@ func TestCopies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if round%2 == 1 {
+			if err := SettleCopy(path, Options{}, func(*Tx) error { return nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
 		first := filepath.Join(t.TempDir(), "first")
 		cloneCopy(t, path, first)
 		newest := newestStep(t, first)
