@@ -46,7 +46,7 @@ type Options struct {
 	AccessAnswer time.Duration
 	// StagingTransports lets staging lines use real transports, as production does.
 	StagingTransports bool
-	// AllowFetch are networks from which attachments may be fetched although they are private.
+	// AllowFetch are networks from which attachments may be fetched, and in which webhooks may lie, although they are private.
 	AllowFetch []netip.Prefix
 	// AllowNetworkFS opens a database on a network file system.
 	AllowNetworkFS bool
@@ -67,6 +67,7 @@ type Engine struct {
 	tags    tags
 	work    workHook
 	audit   audit
+	notices noticeHook
 	room    atomic.Int64 // the newest verdict on the disk's room: see StorageLow
 
 	mu      sync.RWMutex // guards tenants
@@ -115,6 +116,9 @@ func (e *Engine) load() (err error) {
 	}
 	if err := e.openAudit(); err != nil {
 		return fmt.Errorf("opening the audit log: %w", err)
+	}
+	if err := e.loadWebhooks(); err != nil {
+		return err
 	}
 	return e.loadTenants()
 }
