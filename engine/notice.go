@@ -76,7 +76,7 @@ func countNotices(tx *kv.Tx, w WorkspaceID, from, to uint64) (n int64, err error
 // Bounds of a notice.
 const (
 	maxNoticeEntries = 100
-	maxNoticeBytes   = 256 << 10 // of lines; one more may be over it
+	maxNoticeBytes   = 128 << 10 // of lines; one more may be over it
 )
 
 // A cut is what of a workspace's chain goes into one notice.

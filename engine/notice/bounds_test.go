@@ -337,3 +337,25 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("told %d, the log has %d", len(got), len(want))
 	}
 }
+
+// TestOnlyTheCustomer: the operator neither sees nor changes where a customer is told.
+func TestOnlyTheCustomer(t *testing.T) {
+	r := newRig(t)
+	c := r.customer("First")
+	c.set("https://hooks.example")
+	operator := must[engine.Caller](t)(r.eng.Admin().In(c.id, engine.Production))
+	for what, do := range map[string]func() error{
+		"showing":  func() error { _, err := r.eng.Webhook(operator); return err },
+		"setting":  func() error { _, _, err := r.eng.SetWebhook(operator, "https://elsewhere.example"); return err },
+		"rotating": func() error { _, _, err := r.eng.RotateWebhook(operator, 0); return err },
+		"removing": func() error { return r.eng.RemoveWebhook(operator) },
+	} {
+		err := do()
+		if e := (*engine.Error)(nil); !errors.As(err, &e) || e.Code != engine.CodeInsufficientScope {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if h := c.webhook(); h.URL != "https://hooks.example" {
+		t.Errorf("now it is %q", h.URL)
+	}
+}

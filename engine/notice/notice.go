@@ -67,10 +67,22 @@ type Deliverer struct {
 	lanes     [lanes]lane
 	parked    []*endpoint // would get a checkpoint when the log grows
 	grown     uint64      // how often it was seen to grow
+	placed    uint64      // how often an endpoint was put into a lane
 }
 
 // Start begins to deliver.
 func Start(eng *engine.Engine, opt Options) (*Deliverer, error) {
+	d, err := newDeliverer(eng, opt)
+	if err != nil {
+		d.Stop(0)
+		return nil, err
+	}
+	d.running.Go(d.run)
+	return d, nil
+}
+
+// newDeliverer makes one that knows every webhook, and delivers nothing yet.
+func newDeliverer(eng *engine.Engine, opt Options) (*Deliverer, error) {
 	if opt.Timeout == 0 {
 		opt.Timeout = 10 * time.Second
 	}
@@ -97,12 +109,7 @@ func Start(eng *engine.Engine, opt Options) (*Deliverer, error) {
 			err = d.load(w)
 		}
 	}
-	if err != nil {
-		d.Stop(0)
-		return nil, err
-	}
-	d.running.Go(d.run)
-	return d, nil
+	return d, err
 }
 
 // Stop begins no further attempt and waits for those that run, but not longer than patience: what was not answered by

@@ -134,6 +134,26 @@ func TestTriedAgain(t *testing.T) {
 	}
 }
 
+// TestClockBack: nobody waits for a clock that was set back to catch up.
+func TestClockBack(t *testing.T) {
+	r := newRig(t)
+	s, c := r.receiver(), r.customer("First")
+	c.set(s.srv.URL)
+	s.answers(500)
+	r.start()
+	c.asked()
+	r.expect(notice.Refused)
+	r.pass(-24 * time.Hour)
+	r.expect(notice.Refused)
+	s.answers(200)
+	r.pass(time.Hour)
+	r.expect(notice.Delivered)
+	r.pass(-24 * time.Hour)
+	c.refused()
+	r.expect(notice.Delivered)
+	r.quiet()
+}
+
 // TestManyEntries: at most a hundred at a time, none missing.
 func TestManyEntries(t *testing.T) {
 	r := newRig(t)
