@@ -95,18 +95,16 @@ func TestUntrusted(t *testing.T) {
 	}
 }
 
-// TestSlowOnesHoldUpNobody: webhooks that hang, more than there are attempts at a time, hold up none that works.
+// TestSlowOnesHoldUpNobody: webhooks that fail and hang, more than there are attempts at a time, hold up none that works.
 func TestSlowOnesHoldUpNobody(t *testing.T) {
 	r := newRig(t)
-	r.with.Timeout = 500 * time.Millisecond
+	r.with.Timeout = 10 * time.Minute
 	s := r.receiver()
-	hang := make(chan struct{})
-	defer close(hang)
 	dead := newReceiver(t)
 	dead.srv.StartTLS()
 	r.with.Roots.AddCert(dead.srv.Certificate())
-	dead.does(func(http.ResponseWriter, *http.Request) { <-hang })
-	const many = 40
+	dead.answers(500)
+	const many, atATime = 40, 16
 	for i := range many {
 		c := r.customer(fmt.Sprint("Slow ", i))
 		c.set(dead.srv.URL)
@@ -116,20 +114,40 @@ func TestSlowOnesHoldUpNobody(t *testing.T) {
 	good.set(s.srv.URL)
 	r.start()
 	for range many { // each of them once
-		r.expect(notice.TimedOut)
+		r.expect(notice.Refused)
 	}
-	r.with.Timeout = time.Minute
 	r.stop()
+	hang := make(chan struct{})
+	defer close(hang)
+	dead.does(func(http.ResponseWriter, *http.Request) { <-hang })
+	r.skip(time.Minute)
 	r.start()
-	r.pass(time.Minute) // all of them again, and they hold what they have for a minute
-	eventually(t, "the failing ones hang", func() bool { return len(dead.got()) >= many+16 })
+	eventually(t, "the failing ones hang", func() bool { return len(dead.got()) == many+atATime })
 	good.asked()
 	r.expect(notice.Delivered)
-	if n := len(dead.got()); n != many+16 {
-		t.Errorf("%d attempts at those that fail, want %d at a time", n-many, 16)
+	if n := len(dead.got()) - many; n != atATime {
+		t.Errorf("%d attempts at those that fail, want %d at a time", n, atATime)
 	}
 	r.d.Stop(0)
 	r.d = nil
+}
+
+// TestTimeout: who doesn't answer in time is tried again.
+func TestTimeout(t *testing.T) {
+	r := newRig(t)
+	r.with.Timeout = 200 * time.Millisecond
+	s, c := r.receiver(), r.customer("First")
+	hang := make(chan struct{})
+	defer close(hang)
+	s.does(func(http.ResponseWriter, *http.Request) { <-hang })
+	c.set(s.srv.URL)
+	r.start()
+	c.asked()
+	r.expect(notice.TimedOut)
+	if h := c.webhook(); h.Error != "it took too long" || h.Waiting != 1 || h.Next.IsZero() {
+		t.Errorf("after a timeout: %+v", h)
+	}
+	r.quiet()
 }
 
 // TestOneAtATime: a workspace's notices come one after the other.

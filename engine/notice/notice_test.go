@@ -114,18 +114,20 @@ func TestTriedAgain(t *testing.T) {
 	if pause := c.webhook().Next.Sub(r.opt.Now()); pause < 30*time.Minute || pause > time.Hour {
 		t.Errorf("in the end it rests %v", pause)
 	}
-	if n := r.d.Waiting(); n != c.webhook().Waiting || n == 0 {
-		t.Errorf("%d entries wait, of which the customer sees %d", n, c.webhook().Waiting)
+	if n := c.webhook().Waiting; n != 6 {
+		t.Errorf("the customer sees %d entries wait, want 6", n)
 	}
+	eventually(t, "the operator sees as many", func() bool { return r.d.Waiting() == 6 })
 	s.answers(200)
 	r.pass(time.Hour)
 	r.expect(notice.Delivered, notice.Delivered)
 	if got, want := s.events(), c.told(); !slices.Equal(got, want) {
 		t.Errorf("told\n%q\nthe log has\n%q", got, want)
 	}
-	if h := c.webhook(); h.Waiting != 0 || h.Failures != 0 || h.Error == "" || !h.Next.IsZero() || !h.Delivered.Equal(r.opt.Now()) || r.d.Waiting() != 0 {
-		t.Errorf("after it was delivered: %+v, %d wait", h, r.d.Waiting())
+	if h := c.webhook(); h.Waiting != 0 || h.Failures != 0 || h.Error == "" || !h.Next.IsZero() || !h.Delivered.Equal(r.opt.Now()) {
+		t.Errorf("after it was delivered: %+v", h)
 	}
+	eventually(t, "nothing waits", func() bool { return r.d.Waiting() == 0 })
 	r.quiet()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -143,6 +145,11 @@ func TestClockBack(t *testing.T) {
 	r.start()
 	c.asked()
 	r.expect(notice.Refused)
+	eventually(t, "it rests", func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return strings.Contains(r.logged.String(), "takes no notices")
+	})
 	r.pass(-24 * time.Hour)
 	r.expect(notice.Refused)
 	s.answers(200)

@@ -122,11 +122,11 @@ func (d *Deliverer) finish(r result) {
 	d.say(ep, r)
 }
 
-// rest takes an endpoint that has nothing to deliver out of its lane: until the log grows, if it didn't since it was
+// rest takes an endpoint that has nothing to deliver out of its lane until the log grows; unless it grew since it was
 // looked at.
 func (d *Deliverer) rest(ep *endpoint, still bool) {
 	switch {
-	case ep.index < 0 || ep.lane == checkpoints && !still:
+	case ep.index < 0 || !still:
 	case ep.lane == checkpoints:
 		d.unplace(ep)
 		d.parked = append(d.parked, ep)
