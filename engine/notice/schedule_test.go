@@ -83,4 +83,12 @@ func TestRestsUntilTheLogGrows(t *testing.T) {
 	rests("when it grew meanwhile", 0)
 	d.begin()
 	attempted("when it grew meanwhile", Delivered)
+	hour()
+	r = <-d.done // the same
+	_, err = eng.SetAccessPolicy(owner, engine.Policy{Mode: engine.PolicyNotify})
+	try(err)
+	d.look()
+	d.finish(r)
+	d.begin()
+	attempted("when an entry came meanwhile", Delivered)
 }
