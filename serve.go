@@ -22,6 +22,7 @@ import (
 
 	"tuco/engine"
 	"tuco/engine/dispatch"
+	"tuco/engine/notice"
 	"tuco/httpapi"
 	"tuco/kv"
 )
@@ -35,7 +36,7 @@ type serveFlags struct {
 	Reserve           size           `help:"Space on the disk, and below max-size, that only revoking keys and its like may use; at it, workspaces become READ_ONLY." default:"256MiB" placeholder:"SIZE"`
 	Overlay           size           `help:"Memory for what is in the redo log but not moved into the database yet; the log's size is bounded by about the same. When it is full, writers wait." default:"128MiB" placeholder:"SIZE"`
 	StagingTransports bool           `help:"Let lines of staging use real transports."`
-	AllowFetch        []netip.Prefix `help:"Private networks from which attachments may be fetched." placeholder:"CIDR"`
+	AllowFetch        []netip.Prefix `help:"Private networks from which attachments may be fetched, and in which customers' webhooks may lie." placeholder:"CIDR"`
 	Anchor            []string       `help:"Where the newest checkpoint of the audit log is kept outside the database: a file, a directory, or + and a file that is appended to. May be given more than once; DATA/anchor by default." sep:"none" placeholder:"PATH"`
 	AuditRetention    time.Duration  `help:"How long the bodies of audit entries are kept at least, such as 26280h; for ever by default. Agreements can ask for longer." placeholder:"DURATION"`
 	AllowNetworkFs    bool           `help:"Open a database on a network file system, where locks can't be relied on."`
@@ -107,6 +108,7 @@ type server struct {
 	log    zerolog.Logger
 	eng    *engine.Engine
 	disp   *dispatch.Dispatcher
+	notes  *notice.Deliverer
 	api    *httpapi.Server
 	admin  *httpapi.AdminServer
 	ln     net.Listener
@@ -188,6 +190,11 @@ func (s *server) start() (err error) {
 	if err != nil {
 		return err
 	}
+	s.notes, err = notice.Start(s.eng, notice.Options{Render: httpapi.NoticeBody, Log: log, Observe: httpapi.NoticeCounter(registry)})
+	if err != nil {
+		return err
+	}
+	httpapi.NoticeGauge(registry, s.notes.Waiting)
 	s.admin = httpapi.NewAdmin(s.eng, version, log)
 	return nil
 }
@@ -284,6 +291,7 @@ func (s *server) stop() error {
 	defer cancel()
 	var sends sync.WaitGroup
 	sends.Go(func() { s.disp.Stop(s.flags.DrainTimeout) })
+	sends.Go(func() { s.notes.Stop(s.flags.DrainTimeout) })
 	err := errors.Join(s.api.Shutdown(ctx), s.admin.Shutdown(ctx))
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("requests were still under way after %v and got no answer; see --drain-timeout", s.flags.DrainTimeout)
@@ -309,6 +317,9 @@ func (s *server) abandon() {
 	}
 	if s.disp != nil {
 		s.disp.Stop(0)
+	}
+	if s.notes != nil {
+		s.notes.Stop(0)
 	}
 	if s.eng != nil {
 		s.eng.Close()

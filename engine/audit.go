@@ -130,6 +130,7 @@ func (e *Engine) record(tx *kv.Tx, entry auditlog.Entry) error {
 	if w != "" {
 		auditOf(w).Append(tx, auditPlace(head.Seq))
 	}
+	e.notices.tell(w)
 	return nil
 }
 

@@ -50,7 +50,7 @@ type Options struct {
 	AccessAnswer time.Duration
 	// StagingTransports lets staging lines use real transports, as production does.
 	StagingTransports bool
-	// AllowFetch are networks from which attachments may be fetched although they are private.
+	// AllowFetch are networks from which attachments may be fetched, and in which webhooks may lie, although they are private.
 	AllowFetch []netip.Prefix
 	// AllowNetworkFS opens a database on a network file system.
 	AllowNetworkFS bool
@@ -71,6 +71,7 @@ type Engine struct {
 	tags     tags
 	work     workHook
 	audit    audit
+	notices  noticeHook
 	refusals pace         // by actor
 	requests pace         // for access, by staff
 	room     atomic.Int64 // the newest verdict on the disk's room: see StorageLow
@@ -121,6 +122,9 @@ func (e *Engine) load() (err error) {
 	}
 	if err := e.openAudit(); err != nil {
 		return fmt.Errorf("opening the audit log: %w", err)
+	}
+	if err := e.loadWebhooks(); err != nil {
+		return err
 	}
 	return e.loadTenants()
 }

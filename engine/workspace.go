@@ -332,6 +332,7 @@ func (a Admin) DeleteWorkspace(id WorkspaceID) error {
 		if err := a.e.endAccess(tx, liveAccess(tx, "", id), EndedWorkspace, operatorActor); err != nil {
 			return struct{}{}, err
 		}
+		endWebhook(tx, id)
 		workspaces.Delete(tx, []byte(id))
 		tx.Drop(id.path())
 		return struct{}{}, a.e.record(tx, auditlog.Entry{Event: "workspace.deleted", Actor: operatorActor, Workspace: string(id)})

@@ -59,6 +59,9 @@ var sentences = map[string]string{
 	"workspace.deleted":   "deleted the workspace",
 	"person.erased":       "erased a person from what the log can tell",
 	"audit.exported":      "exported the audit log",
+	"webhook.set":         "set the webhook for notices of staff access",
+	"webhook.rotated":     "gave the webhook a new secret",
+	"webhook.removed":     "removed the webhook",
 }
 
 // attempts say it of what was refused.

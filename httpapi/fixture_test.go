@@ -138,6 +138,17 @@ func (f fixture) valid(id string) (request, int) {
 		return request{method: get, path: "/api/staff-access/checkpoint"}, 200
 	case "showAccessLog":
 		return request{method: get, path: "/api/staff-access/log"}, 200
+	case "showAccessWebhook":
+		f.newWebhook()
+		return request{method: get, path: "/api/staff-access/webhook"}, 200
+	case "setAccessWebhook":
+		return request{method: put, path: "/api/staff-access/webhook", body: obj{"url": "https://hooks.example/tuco"}}, 200
+	case "removeAccessWebhook":
+		f.newWebhook()
+		return request{method: remove, path: "/api/staff-access/webhook"}, 200
+	case "rotateAccessWebhook":
+		f.newWebhook()
+		return request{method: post, path: "/api/staff-access/webhook/rotate", body: obj{"overlap": "1h"}}, 200
 	case "whoSaw":
 		return request{method: get, path: "/api/staff-access/who-saw?email=ana@example.com"}, 200
 	case "forgetPerson":

@@ -126,6 +126,14 @@ func (s *Server) addAccessRoutes() {
 		answers: ok{200: ""}, errors: []int{404}}, s.proveOwnEntry)
 	add(s, route{id: "proveAccessConsistency", method: get, path: "/api/staff-access/consistency", summary: "Prove that the audit log continues an earlier checkpoint", scope: engine.AccessApprove,
 		answers: ok{200: ""}}, s.proveConsistency)
+	add(s, route{id: "showAccessWebhook", method: get, path: "/api/staff-access/webhook", summary: "Show where notices of staff access go, and how far they are delivered", scope: engine.AccessApprove,
+		answers: ok{200: webhookResponse{}}, errors: []int{404}}, s.showWebhook)
+	add(s, route{id: "setAccessWebhook", method: put, path: "/api/staff-access/webhook", summary: "Set where notices of staff access go", scope: engine.AccessApprove,
+		answers: ok{200: webhookSecretResponse{}}, errors: []int{402}}, s.setWebhook)
+	add(s, route{id: "rotateAccessWebhook", method: post, path: "/api/staff-access/webhook/rotate", summary: "Give the webhook a new secret", scope: engine.AccessApprove, unrepeatable: true, emptyBody: true,
+		answers: ok{200: webhookSecretResponse{}}, errors: []int{402, 404}}, s.rotateWebhook)
+	add(s, route{id: "removeAccessWebhook", method: remove, path: "/api/staff-access/webhook", summary: "End the notices of staff access", scope: engine.AccessApprove,
+		answers: ok{200: successResponse{}}, errors: []int{402, 404}}, s.removeWebhook)
 }
 
 // addStaffRoutes are for staff.

@@ -96,6 +96,15 @@ func (f fixture) newAgreement() string {
 	return string(a.ID)
 }
 
+// newWebhook sets one, unless it is set.
+func (f fixture) newWebhook() {
+	w := f.ws.w
+	who := must[engine.Caller](w.t)(w.eng.Authenticate(f.ws.key(f.env, engine.RoleOwner), netip.MustParseAddr("127.0.0.1")))
+	if _, _, err := w.eng.SetWebhook(who, "https://hooks.example/tuco"); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 // TestTheStoryOfAGrant: nothing is shown before the customer says yes, only what was granted after that, and nothing
 // once it is revoked.
 func TestTheStoryOfAGrant(t *testing.T) {

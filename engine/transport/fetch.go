@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -21,12 +20,8 @@ const (
 	fetchTimeout       = 30 * time.Second // for one attachment, from the look-up to its last byte
 )
 
-// Customers choose the URLs of attachments, so a fetch must not become a look into the operator's network. What counts is the
-// address that is about to be dialled, after DNS; hence the check sits in the dialer's Control hook, where neither a
-// name nor a rebinding gets past it.
-
-// errForbiddenAddress doesn't name the address: the person who reads it may be the one who probes the network.
-var errForbiddenAddress = errors.New("attachments may not be fetched from its address")
+// forbiddenAddress says of an attachment what [ErrForbiddenAddress] says.
+const forbiddenAddress = finalError("attachments may not be fetched from its address")
 
 var (
 	// metadata addresses hand out a cloud machine's credentials. Options.AllowFetch doesn't lift these.
@@ -89,33 +84,13 @@ var passing4xx = []int{http.StatusRequestTimeout, http.StatusTooEarly, http.Stat
 
 // fetcher gets attachments from URLs that customers chose.
 type fetcher struct {
-	allow  []netip.Prefix
+	Guard
 	client *http.Client
 }
 
 func newFetcher(allow []netip.Prefix) *fetcher {
-	f := &fetcher{allow: allow}
-	dialer := &net.Dialer{Timeout: fetchTimeout, Control: f.control}
-	f.client = &http.Client{
-		Timeout: fetchTimeout,
-		Transport: &http.Transport{
-			Proxy:                  nil, // a proxy would dial in our place, past control
-			DialContext:            dialer.DialContext,
-			DisableKeepAlives:      true,
-			MaxResponseHeaderBytes: 64 << 10,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	return f
-}
-
-// control sees each resolved address right before it is dialled.
-func (f *fetcher) control(_, address string, _ syscall.RawConn) error {
-	ap, err := netip.ParseAddrPort(address)
-	if err != nil || !mayFetchFrom(ap.Addr(), f.allow) {
-		return errForbiddenAddress
-	}
-	return nil
+	g := Guard{Allow: allow}
+	return &fetcher{g, g.Client(fetchTimeout, nil)}
 }
 
 // fetch returns the content behind rawURL and its media type, which may be empty. It fails with a finalError, a
@@ -162,8 +137,8 @@ func fetchFailed(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if errors.Is(err, errForbiddenAddress) {
-		return finalError(errForbiddenAddress.Error())
+	if errors.Is(err, ErrForbiddenAddress) {
+		return forbiddenAddress
 	}
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
