@@ -110,4 +110,3 @@ func TestPersonTwiceOnAPage(t *testing.T) {
 		t.Errorf("the log: %v", err)
 	}
 }
-

@@ -36,8 +36,8 @@ func (f fixture) record(kind engine.RecordKind) string {
 // lookBy is a request by a route of looks.
 func (f fixture) lookBy(r *route, token string) request {
 	path := strings.TrimPrefix(r.path, "/staff/workspaces/{id}/")
-	if strings.Contains(path, "{record}") {
-		path = strings.Replace(path, "{record}", f.record(r.answers[http.StatusOK].(staffView).kind), 1)
+	if what, of := strings.CutSuffix(path, "{record}"); of {
+		path = what + f.record(r.answers[http.StatusOK].(staffView).kind)
 	}
 	return request{method: r.method, path: f.look(path), key: token}
 }

@@ -48,7 +48,8 @@ func damageBundle(t *testing.T, l *testLog, bundle []byte, dice *rand.Rand) dama
 	}
 	lines := bytes.SplitAfter(bytes.TrimSuffix(f.content, []byte("\n")), []byte("\n"))
 	i, j := dice.IntN(len(lines)), dice.IntN(len(lines))
-	content, how := f.content, ""
+	var content []byte
+	var how string
 	switch dice.IntN(6) {
 	case 0:
 		content, how = bytes.Join(slices.Delete(slices.Clone(lines), i, i+1), nil), "a line left out"
@@ -174,7 +175,7 @@ func TestOtherProofs(t *testing.T) {
 		name := []string{linesFile, proofsFile}[seed%2]
 		content := bytes.Clone(fileIn(t, bundle, name))
 		text := bytes.Split(content, []byte("\n")) // in content's memory
-		for { // a hash of a proof, or the number of a line in it; or anything of a line
+		for {                                      // a hash of a proof, or the number of a line in it; or anything of a line
 			line := text[dice.IntN(len(text))]
 			fixed := bytes.HasPrefix(line, []byte("c2sp")) || bytes.HasPrefix(line, []byte("tuco.local")) || bytes.HasPrefix(line, []byte("—")) || bytes.Equal(line, []byte("60"))
 			if len(line) == 0 || fixed {
