@@ -24,7 +24,7 @@ func TestRawEdits(t *testing.T) {
 	found, harmless := map[string]int{}, 0
 	edits := rawEdits
 	if raceEnabled {
-		edits = min(edits, 5*len(rawEditors))
+		edits = min(edits, 3*len(rawEditors))
 	}
 	for seed := range edits {
 		edit := rawEditors[seed%len(rawEditors)]

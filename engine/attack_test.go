@@ -33,7 +33,7 @@ type attacked struct {
 	outside   auditlog.Checkpoint
 }
 
-// newAttacked makes a log of a hundred and sixty entries of three workspaces.
+// newAttacked makes a log of a hundred entries of three workspaces.
 func newAttacked(t testing.TB) *attacked {
 	t.Helper()
 	w := newWorld(t, unlimited())
@@ -54,11 +54,11 @@ func newAttacked(t testing.TB) *attacked {
 			w.clock.pass(time.Second)
 		}
 	}
-	look(60)
+	look(35)
 	w.close()
 	a.older = a.database(w.opt.Dir)
 	w.open()
-	look(80)
+	look(50)
 	if err := w.KeepAudit(); err != nil {
 		t.Fatal(err)
 	}
