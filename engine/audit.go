@@ -191,12 +191,15 @@ var (
 	auditStateKey = []byte("current")
 )
 
-// openAudit loads the signing key that the database names. A database that names none gets a log.
+// openAudit loads the signing key that the database names. A database that names none gets a log, unless it has one.
 func (e *Engine) openAudit() error {
 	a := &e.audit
-	state, err := kv.View(e.db, func(tx *kv.Tx) (auditState, error) {
-		s, _ := auditStates.Get(tx, auditStateKey)
-		return s, nil
+	state, err := kv.View(e.db, func(tx *kv.Tx) (s auditState, err error) {
+		s, ok := auditStates.Get(tx, auditStateKey)
+		if !ok && auditNodes.Len(tx) > 0 {
+			err = fmt.Errorf("%w: the record that says whose log it is is missing", kv.ErrDamaged)
+		}
+		return s, err
 	})
 	if err == nil && state.Key == "" {
 		state, err = e.makeAudit()

@@ -54,6 +54,11 @@ func (e *Engine) auditExport(version string, r AuditRange, by exporter) (*bundle
 	if err != nil {
 		return nil, err
 	}
+	if r.Workspace != "" {
+		if err := e.checkPlaces(r.Workspace, seq+1); err != nil {
+			return nil, err
+		}
+	}
 	state := e.audit.state.Load()
 	x := &bundle.Export{
 		Product: version, Time: e.opt.Now(), Workspace: string(r.Workspace), To: seq + 1, Checkpoint: signed,

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -13,25 +15,48 @@ const maxFaults = 100
 
 // Check reads everything and reports, in words, up to 100 faults: usage that is not what the messages
 // say, numbers of leads that are not what the lists hold, index entries without their record and records
-// without their entries, persons who are not what the indexes say, an audit log that does not
-// agree with itself, and what the store itself finds. It can
-// run beside everything else; writes wait while the store checks itself.
+// without their entries, persons who are not what the indexes say, an audit log whose lines, hashes and
+// places don't agree, and what the store itself finds. It can run beside everything else; writes wait while
+// the store checks itself.
 func (e *Engine) Check() ([]string, error) {
-	faults, err := kv.View(e.db, func(tx *kv.Tx) ([]string, error) {
-		c := &checker{tx: tx}
-		for _, w := range workspaces.Scan(tx, kv.Range{}) {
-			c.workspace(e, w)
+	var faults []string
+	for _, look := range []func(c *checker){func(c *checker) { c.records(e) }, (*checker).audit} {
+		found, err := e.checkBy(look)
+		if err != nil {
+			return nil, err
 		}
-		c.credentials()
-		c.audit()
-		return c.faults, nil
-	})
-	if err != nil {
-		return nil, err
+		faults = append(faults, found...)
 	}
 	stored, err := e.db.Check()
 	faults = append(faults, stored...)
 	return faults[:min(len(faults), maxFaults)], err
+}
+
+// checkBy returns the faults that look reports. What is so damaged that nobody can go on reading is one, too.
+func (e *Engine) checkBy(look func(c *checker)) ([]string, error) {
+	c := new(checker)
+	_, err := kv.View(e.db, func(tx *kv.Tx) (struct{}, error) {
+		defer func() {
+			if p := recover(); p != nil {
+				c.report("%v", p)
+			}
+		}()
+		c.tx = tx
+		look(c)
+		return struct{}{}, nil
+	})
+	if errors.Is(err, kv.ErrDamaged) {
+		c.report("%v", err)
+		err = nil
+	}
+	return c.faults, err
+}
+
+func (c *checker) records(e *Engine) {
+	for _, w := range workspaces.Scan(c.tx, kv.Range{}) {
+		c.workspace(e, w)
+	}
+	c.credentials()
 }
 
 // checker looks at one state of the store.
@@ -101,7 +126,7 @@ func (c *checker) messages(env *environment, plan *tally) {
 
 // row reports a record whose key is not its id, or whose id is of another owner.
 func (c *checker) row(kind string, env *environment, key []byte, id kv.ID) {
-	if kv.ID(key) != id || id.Tag() != env.tag {
+	if !bytes.Equal(key, id[:]) || id.Tag() != env.tag {
 		c.report("%s %s lies under the key %x", kind, id, key)
 	}
 }

@@ -58,9 +58,11 @@ func (id ID[K]) key() []byte { return id.ID[:] }
 // newID makes an id in the transaction's environment.
 func newID[K any](tx *kv.Tx, env *environment) ID[K] { return ID[K]{tx.NewID(env.tag)} }
 
-// idOf reads an id out of the last 12 bytes of an index key.
+// idOf reads an id out of the last 12 bytes of an index key. A shorter key, in a damaged file, is no record's.
 func idOf[K any](key []byte) (id ID[K]) {
-	copy(id.ID[:], key[len(key)-len(id.ID):])
+	if from := len(key) - len(id.ID); from >= 0 {
+		copy(id.ID[:], key[from:])
+	}
 	return id
 }
 

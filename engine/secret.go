@@ -48,11 +48,15 @@ var (
 )
 
 // openSecrets loads the secrets that the database names. A database that names none gets new ones;
-// one that names a missing file is refused, since new secrets would lock everyone out for good.
+// one that names a missing file is refused, since new secrets would lock everyone out for good. So is one
+// that names none, but has an audit log.
 func openSecrets(db *kv.DB, dir string) (*secrets, error) {
-	named, err := kv.View(db, func(tx *kv.Tx) (secretIDs, error) {
-		ids, _ := secretRecord.Get(tx, secretKey)
-		return ids, nil
+	named, err := kv.View(db, func(tx *kv.Tx) (ids secretIDs, err error) {
+		ids, ok := secretRecord.Get(tx, secretKey)
+		if !ok && auditNodes.Len(tx) > 0 {
+			err = fmt.Errorf("%w: the record that names the keys is missing", kv.ErrDamaged)
+		}
+		return ids, err
 	})
 	if err != nil {
 		return nil, err

@@ -176,7 +176,7 @@ func showFound[T any](v *viewer, index kv.Index, prefix []byte, b kv.Bucket[T], 
 	}
 	looked, last := 0, kv.ID{}
 	for key := range index.Scan(v.tx, within) {
-		id := kv.ID(key[len(prefix):])
+		id := idOf[leadKind](key).ID
 		if r, ok := b.Get(v.tx, id[:]); ok && matches(id) {
 			if len(v.Records) == v.q.Limit {
 				v.Next = last.String()

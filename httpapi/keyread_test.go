@@ -10,10 +10,10 @@ import (
 	"tuco/engine/auditlog"
 )
 
-// entries are those of the log from a number on.
-func (w *world) entries(from int) (all []auditlog.Entry) {
+// entriesFrom are those of the log from a number on.
+func (w *world) entriesFrom(from uint64) (all []auditlog.Entry) {
 	w.t.Helper()
-	lines, _, err := w.eng.Admin().AuditLines(uint64(from), 10_000)
+	lines, _, err := w.eng.Admin().AuditLines(from, 10_000)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -45,9 +45,9 @@ func TestReadsWithOperatorsKeys(t *testing.T) {
 			if req.key = key; r.id == "listLeads" {
 				req.path = "/api/leads" // not only those of a list that has none
 			}
-			before := len(w.entries(0))
+			before := w.entries()
 			w.do(req).is(t, r.id, status)
-			fresh := w.entries(before)
+			fresh := w.entriesFrom(before)
 			if key != operators {
 				if len(fresh) > 0 {
 					t.Errorf("%s with a key of the customer's: %+v", r.id, fresh)
@@ -72,9 +72,9 @@ func TestReadsWithOperatorsKeys(t *testing.T) {
 
 	lead := obj{"firstName": "Ana", "phone": "+12025550177"}
 	w.post(operators, "/api/leads", obj{"leads": []obj{lead}}).is(t, "a new lead", 201)
-	before := len(w.entries(0))
+	before := w.entries()
 	w.post(operators, "/api/leads", obj{"leads": []obj{lead}}).is(t, "a lead that is there", 200)
-	if got := w.entries(before); len(got) != 1 || got[0].Operation != "POST /api/leads" || len(got[0].Persons) != 1 {
+	if got := w.entriesFrom(before); len(got) != 1 || got[0].Operation != "POST /api/leads" || len(got[0].Persons) != 1 {
 		t.Errorf("a duplicate, which is shown: %+v", got)
 	}
 	seen := w.get(operators, "/api/staff-access/who-saw?phone=%2B12025550177").is(t, "who saw", 200)

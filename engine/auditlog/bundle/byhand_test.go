@@ -10,8 +10,9 @@ import (
 	"testing"
 )
 
-// TestByHand runs the commands of docs/verify-by-hand.md as they stand there.
-func TestByHand(t *testing.T) {
+// byHand returns the commands of docs/verify-by-hand.md as they stand there.
+func byHand(t *testing.T) string {
+	t.Helper()
 	for _, tool := range []string{"sh", "tar", "jq", "sha256sum", "awk", "openssl", "base64", "od", "paste", "diff"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("the commands need %s, which this machine does not have", tool)
@@ -23,7 +24,12 @@ func TestByHand(t *testing.T) {
 	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
 		script.WriteString(block[1])
 	}
+	return script.String()
+}
 
+// TestByHand: the commands accept what is in order, and nothing else.
+func TestByHand(t *testing.T) {
+	script := byHand(t)
 	l := newLog(t, 21)
 	good := l.export(0, 21, 21)
 	good.Pruned = []Pruned{{0, 3, exportTime, "retention"}, {8, 9, exportTime, "retention"}}
@@ -65,7 +71,7 @@ func TestByHand(t *testing.T) {
 		if tt.outside != nil {
 			must(t, os.WriteFile(filepath.Join(dir, "outside"), tt.outside, 0o600))
 		}
-		sh := exec.Command("sh", "-c", script.String())
+		sh := exec.Command("sh", "-c", script)
 		sh.Dir = dir
 		output, err := sh.CombinedOutput()
 		said := strings.Contains(string(output), "Everything that was checked is in order.")

@@ -34,17 +34,21 @@ var events = map[string]*event{
 	"access.approved":  newEvent("Staff access approved", 4, userAccessManagement, assign),
 	"access.denied":    newEvent("Staff access denied", 4, userAccessManagement, other),
 	"access.revoked":   newEvent("Staff access revoked", 4, userAccessManagement, revoke),
+	"access.withdrawn": newEvent("Staff access withdrawn", 3, userAccessManagement, revoke),
 	"access.expired":   newEvent("Staff access expired", 2, userAccessManagement, revoke),
 	"access.ended":     newEvent("Staff access ended", 2, userAccessManagement, revoke),
 
 	"staff.read":     newEvent("Staff read customer data", 3, apiActivity, read),
 	"staff.refused":  newEvent("Staff read refused", 6, apiActivity, read),
 	"staff.added":    newEvent("Staff account added", 4, apiActivity, create),
+	"staff.changed":  newEvent("Staff account changed", 4, apiActivity, update),
+	"staff.enabled":  newEvent("Staff account enabled", 4, apiActivity, update),
 	"staff.disabled": newEvent("Staff account disabled", 3, apiActivity, update),
 	"staff.rotated":  newEvent("Staff token rotated", 3, apiActivity, update),
 
 	"policy.changed":    newEvent("Staff access policy changed", 5, apiActivity, update),
 	"agreement.added":   newEvent("Agreement added", 3, apiActivity, create),
+	"agreement.ended":   newEvent("Agreement ended", 3, apiActivity, update),
 	"agreement.removed": newEvent("Agreement removed", 5, apiActivity, remove),
 
 	"key.created": newEvent("API key created", 3, apiActivity, create),
@@ -55,7 +59,14 @@ var events = map[string]*event{
 	"key.misused": newEvent("API key misused", 8, apiActivity, other),
 
 	"auditor.added":    newEvent("Auditor account added", 4, apiActivity, create),
+	"auditor.changed":  newEvent("Auditor account changed", 4, apiActivity, update),
+	"auditor.enabled":  newEvent("Auditor account enabled", 4, apiActivity, update),
+	"auditor.rotated":  newEvent("Auditor token rotated", 3, apiActivity, update),
 	"auditor.disabled": newEvent("Auditor account disabled", 3, apiActivity, update),
+
+	"webhook.set":     newEvent("Webhook for staff access set", 4, apiActivity, update),
+	"webhook.rotated": newEvent("Webhook secret rotated", 3, apiActivity, update),
+	"webhook.removed": newEvent("Webhook for staff access removed", 4, apiActivity, remove),
 
 	"plan.changed":        newEvent("Plan changed", 3, apiActivity, update),
 	"workspace.created":   newEvent("Workspace created", 3, apiActivity, create),
@@ -73,7 +84,10 @@ var events = map[string]*event{
 	"server.started": newEvent("Server started", 2, apiActivity, other),
 	"server.stopped": newEvent("Server stopped", 2, apiActivity, other),
 	"clock.jumped":   newEvent("Clock jumped", 6, apiActivity, other),
+	"clock.accepted": newEvent("Clock accepted", 5, apiActivity, other),
 	"restore":        newEvent("Restored from a backup", 7, apiActivity, other),
+
+	"restore.keys-disabled": newEvent("API keys disabled by a restore", 6, apiActivity, update),
 }
 
 // eventOf returns what is known of an event. One that is not known has no title.

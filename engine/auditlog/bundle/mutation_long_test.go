@@ -2,4 +2,4 @@
 
 package bundle
 
-func init() { mutations = 10_000 }
+func init() { mutations, badBundles = 10_000, 400 }

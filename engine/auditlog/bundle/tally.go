@@ -166,7 +166,7 @@ func (q *accessRequest) add(e *auditlog.Entry) {
 	case e.Event == "access.denied":
 		q.denied = e.Time
 		q.decide(e)
-	case e.Event == "access.revoked", e.Event == "access.expired", e.Event == "access.ended":
+	case e.Event == "access.revoked", e.Event == "access.expired", e.Event == "access.ended", e.Event == "access.withdrawn":
 		q.ended, q.end = e.Time, strings.TrimPrefix(strings.Clone(e.Event), "access.")
 	}
 }

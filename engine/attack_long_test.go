@@ -1,0 +1,5 @@
+//go:build long
+
+package engine
+
+func init() { rawEdits = 10_000 }
