@@ -12,7 +12,7 @@ func (e *Engine) Warnings() []string {
 	if err := e.AuditTrouble(); err != nil {
 		warnings = append(warnings, "Staff access is refused: "+err.Error()+".")
 	}
-	return warnings
+	return append(warnings, e.forwardWarnings()...)
 }
 
 // ReadOnlyWorkspaces counts the workspaces that take no writes.
