@@ -33,7 +33,7 @@ type pace struct {
 
 var usualPace = pace{
 	look: time.Second, settle: settle, stall: 30 * time.Second, retry: time.Second, longest: time.Minute,
-	dial: 15 * time.Second, part: 3 * time.Second, late: time.Minute,
+	dial: 5 * time.Second, part: 3 * time.Second, late: time.Minute,
 }
 
 // A Forwarder sends the log to its sinks until it is stopped.
