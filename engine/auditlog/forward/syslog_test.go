@@ -3,6 +3,7 @@ package forward
 import (
 	"bufio"
 	"crypto/tls"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -29,7 +30,8 @@ type peer struct {
 	most func(n int) (bytes int64)     // how much of connection n to read before it is closed; nil or 0 for all
 	wg   sync.WaitGroup
 
-	narrow bool // take little that was not read yet
+	narrow bool                    // take little that was not read yet
+	tap    func(net.Conn) net.Conn // hears what comes below TLS; nil for nobody
 
 	mu    sync.Mutex
 	all   [][]uint64
@@ -80,6 +82,9 @@ func (p *peer) accept() {
 		c, err := p.ln.Accept()
 		if err != nil {
 			return
+		}
+		if p.tap != nil {
+			c = p.tap(c)
 		}
 		if p.conf != nil {
 			c = tls.Server(c, p.conf)
@@ -314,13 +319,13 @@ func TestAcknowledgedIsNotArrived(t *testing.T) {
 	p.check(5)
 }
 
-// TestUnacknowledged: what the peer's TCP has no room for does not count, however long the connection is good.
+// TestUnacknowledged: what the peer's TCP has no room for does not count, however long the connection is good; but that is
+// not for ever.
 func TestUnacknowledged(t *testing.T) {
 	const n = 100
 	l := newLog(t, n)
 	release := make(chan struct{})
-	p := &peer{t: t, talk: func(int, net.Conn) error { <-release; return nil }}
-	p.narrow = true
+	p := &peer{t: t, narrow: true, talk: func(int, net.Conn) error { <-release; return nil }}
 	p.listen("127.0.0.1:0")
 	sink, err := Parse(p.url())
 	must(t, err)
@@ -344,6 +349,11 @@ func TestUnacknowledged(t *testing.T) {
 	if next := arrived(); next == n {
 		t.Error("all has arrived before it was read")
 	}
+	s.pace.stall = quick.settle
+	if _, err := s.arrived(); err == nil || err.Error() != "the server takes nothing any more" {
+		t.Errorf("after a long time: %v", err)
+	}
+	s.pace.stall = quick.stall
 	close(release)
 	eventually(t, "all has arrived", func() bool { return arrived() == n })
 	eventually(t, "all was read", func() bool { return p.arrived() == n })
@@ -427,6 +437,9 @@ func TestDrain(t *testing.T) {
 	p := &peer{t: t}
 	var query string
 	p.conf, query = authority.server(t, "127.0.0.1")
+	p.conf.MaxVersion = tls.VersionTLS12 // later ones don't show the types of their records
+	wire := &tapped{}
+	p.tap = func(c net.Conn) net.Conn { wire.Conn = c; return wire }
 	p.listen("127.0.0.1:0")
 	dead, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -439,9 +452,34 @@ func TestDrain(t *testing.T) {
 	stop()
 	p.close()
 	p.check(5100)
-	if !errors.Is(p.ends[0], io.EOF) {
-		t.Errorf("the connection ended with %v, and not with close_notify", p.ends[0])
+	const alert = 21
+	if last := wire.lastRecord(); !errors.Is(p.ends[0], io.EOF) || last != alert {
+		t.Errorf("the connection ended with %v and a record of type %d, and not with close_notify", p.ends[0], last)
 	}
+}
+
+// A tapped connection keeps what came from it.
+type tapped struct {
+	net.Conn
+	heard []byte
+}
+
+func (c *tapped) Read(to []byte) (int, error) {
+	n, err := c.Conn.Read(to)
+	c.heard = append(c.heard, to[:n]...)
+	return n, err
+}
+
+// lastRecord returns the type of the last record of TLS; 0 if it is not whole.
+func (c *tapped) lastRecord() (kind byte) {
+	for rest := c.heard; len(rest) > 0; {
+		end := 5 + int(binary.BigEndian.Uint16(rest[3:]))
+		if len(rest) < end {
+			return 0
+		}
+		kind, rest = rest[0], rest[end:]
+	}
+	return kind
 }
 
 // TestFloodIsBounded: what the cursor waits for is a few marks, however much is sent meanwhile.
