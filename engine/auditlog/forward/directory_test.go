@@ -209,21 +209,24 @@ func TestDirectoryAfterACrash(t *testing.T) {
 	}
 }
 
-// TestRottenFile: whichever byte is changed, the file is left as it is, or what is there in the end is as if it had not been.
+// TestRottenFile: whichever byte (or every third) is changed, the file is left as it is, or what is there in the end is as if it had not been.
 func TestRottenFile(t *testing.T) {
-	l := newLog(t, 6)
+	l := newLog(t, 4)
 	for _, format := range Formats {
 		t.Run(format, func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir()
-			must(t, fill(l.first(5), dir, format, 100))
+			dir, step := t.TempDir(), 3
+			if format == JSONL {
+				step = 1
+			}
+			must(t, fill(l.first(3), dir, format, 100))
 			name := filepath.Join(dir, fmt.Sprintf("audit-%s-0-%016d%s", installation, 0, extensions[format]))
 			good, err := os.ReadFile(name)
 			must(t, err)
 			must(t, fill(l, dir, format, 100))
 			want := filesIn(t, dir)
 			refused := 0
-			for at := range good {
+			for at := 0; at < len(good); at += step {
 				rotten := bytes.Clone(good)
 				rotten[at] ^= 1
 				must(t, os.WriteFile(name, rotten, 0o600))
@@ -242,7 +245,7 @@ func TestRottenFile(t *testing.T) {
 					t.Fatalf("byte %d: accepted without a leaf hash", at)
 				}
 			}
-			if least := map[string]int{JSONL: 95}[format]; refused*100 < least*len(good) || refused < 5*(64+1) {
+			if least := map[string]int{JSONL: 95}[format]; refused*100 < least*len(good) || refused < 3*64/step {
 				t.Errorf("%d changes of %d were refused", refused, len(good))
 			}
 		})

@@ -319,6 +319,20 @@ func TestAcknowledgedIsNotArrived(t *testing.T) {
 	p.check(5)
 }
 
+// connect opens a destination by itself, at entry 0.
+func connect(t testing.TB, l *testLog, url string) *syslog {
+	t.Helper()
+	sink, err := Parse(url)
+	must(t, err)
+	enc, err := newEncoder(sink.format, "", l.origin)
+	must(t, err)
+	s := newSyslog(sink, l, enc, quick)
+	t.Cleanup(s.close)
+	_, err = s.open(t.Context())
+	must(t, err)
+	return s
+}
+
 // TestUnacknowledged: what the peer's TCP has no room for does not count, however long the connection is good; but that is
 // not for ever.
 func TestUnacknowledged(t *testing.T) {
@@ -327,14 +341,7 @@ func TestUnacknowledged(t *testing.T) {
 	release := make(chan struct{})
 	p := &peer{t: t, narrow: true, talk: func(int, net.Conn) error { <-release; return nil }}
 	p.listen("127.0.0.1:0")
-	sink, err := Parse(p.url())
-	must(t, err)
-	enc, err := newEncoder(sink.format, "", l.origin)
-	must(t, err)
-	s := newSyslog(sink, l, enc, quick)
-	defer s.close()
-	_, err = s.open(t.Context())
-	must(t, err)
+	s := connect(t, l, p.url())
 	must(t, s.wire.tcp.SetWriteBuffer(1<<20)) // all of it, so that nothing waits
 	entries, err := l.Entries(0, 1<<20)
 	must(t, err)
@@ -486,15 +493,8 @@ func (c *tapped) lastRecord() (kind byte) {
 func TestFloodIsBounded(t *testing.T) {
 	l := newLog(t, 20_000)
 	p := (&peer{t: t}).listen("127.0.0.1:0")
-	sink, err := Parse(p.url())
-	must(t, err)
-	enc, err := newEncoder(sink.format, "", l.origin)
-	must(t, err)
-	s := newSyslog(sink, l, enc, quick)
-	defer s.close()
-	next, err := s.open(t.Context())
-	must(t, err)
-	for next < 20_000 {
+	s := connect(t, l, p.url())
+	for next := uint64(0); next < 20_000; {
 		entries, err := l.Entries(next, batchBytes)
 		must(t, err)
 		must(t, s.send(entries))
