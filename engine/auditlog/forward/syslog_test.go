@@ -499,6 +499,8 @@ func TestFloodIsBounded(t *testing.T) {
 		must(t, err)
 		must(t, s.send(entries))
 		next += uint64(len(entries))
+		_, err = s.arrived()
+		must(t, err)
 		if len(s.settling) > 20 || cap(s.buf) > 4*batchBytes {
 			t.Fatalf("%d marks, %d bytes", len(s.settling), cap(s.buf))
 		}
