@@ -370,23 +370,23 @@ func TestUnacknowledged(t *testing.T) {
 func TestRestarts(t *testing.T) {
 	l := newLog(t, 0)
 	p := (&peer{t: t}).listen("127.0.0.1:0")
-	pace := quick
-	pace.settle = 20 * time.Millisecond
 	for i := range 40 {
-		f, _ := forwardTo(t, l, Options{pace: pace}, p.url())
+		f, _ := forwardTo(t, l, Options{}, p.url())
 		l.grow(13)
-		if i%2 == 0 {
-			eventually(t, "some arrived", func() bool { n, _ := l.Cursor(p.url()); return n > uint64(13*i/2) })
+		if i%4 == 0 {
+			eventually(t, "it counts on some", func() bool { n, _ := l.Cursor(p.url()); return n > uint64(13*i) })
+		} else if i%4 == 1 {
+			eventually(t, "all has arrived, just now", func() bool { return p.arrived() == uint64(13*(i+1)) })
 		}
 		kill(f)
 	}
-	f, stop := forwardTo(t, l, Options{pace: pace}, p.url())
+	f, stop := forwardTo(t, l, Options{}, p.url())
 	eventually(t, "all is there", func() bool { return f.States()[0].Behind == 0 })
 	stop()
 	if p.check(40*13) == 0 {
 		t.Error("nothing came twice")
 	}
-	f, stop = forwardTo(t, l, Options{pace: pace}, p.url())
+	f, stop = forwardTo(t, l, Options{}, p.url())
 	before := p.connections()
 	eventually(t, "it connects", func() bool { return p.connections() > before })
 	stop()
