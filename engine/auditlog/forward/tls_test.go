@@ -109,9 +109,13 @@ func TestTLS(t *testing.T) {
 				eventually(t, "all has arrived", func() bool { return p.arrived() == 10 })
 				return
 			}
-			eventually(t, "it fails", func() bool { return f.States()[0].Err != nil && p.connections() > 1 })
-			if err := f.States()[0].Err; !strings.Contains(err.Error(), tt.want) || p.arrived() != 0 {
-				t.Errorf("error %v, want %q; %d entries arrived", err, tt.want, p.arrived())
+			// A reset connection may swallow what the peer said, but not each time.
+			eventually(t, "it fails: "+tt.want, func() bool {
+				err := f.States()[0].Err
+				return err != nil && strings.Contains(err.Error(), tt.want) && p.connections() > 1
+			})
+			if n := p.arrived(); n != 0 {
+				t.Errorf("%d entries arrived", n)
 			}
 		})
 	}

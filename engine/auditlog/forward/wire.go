@@ -84,8 +84,13 @@ func (w *wire) trouble() error {
 	}
 }
 
+// write sends data. If that fails, the peer may have said why, such as that it wants a certificate.
 func (w *wire) write(data []byte) error {
 	if _, err := w.conn.Write(data); err != nil {
+		select {
+		case <-w.broken:
+		case <-time.After(lastWords):
+		}
 		w.fail(err)
 		return w.trouble()
 	}
@@ -127,6 +132,9 @@ type counted struct {
 	*net.TCPConn
 	w *wire
 }
+
+// lastWords is how long what the peer said may take to be read.
+const lastWords = 100 * time.Millisecond
 
 // piece is so much that it must go on within the stall time.
 const piece = 16 << 10
