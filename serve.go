@@ -21,6 +21,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tuco/engine"
+	"tuco/engine/auditlog/forward"
 	"tuco/engine/dispatch"
 	"tuco/engine/notice"
 	"tuco/httpapi"
@@ -39,6 +40,7 @@ type serveFlags struct {
 	AllowFetch        []netip.Prefix `help:"Private networks from which attachments may be fetched, and in which customers' webhooks may lie." placeholder:"CIDR"`
 	Anchor            []string       `help:"Where the newest checkpoint of the audit log is kept outside the database: a file, a directory, or + and a file that is appended to. May be given more than once; DATA/anchor by default." sep:"none" placeholder:"PATH"`
 	AuditRetention    time.Duration  `help:"How long the bodies of audit entries are kept at least, such as 26280h; for ever by default. Agreements can ask for longer." placeholder:"DURATION"`
+	AuditForward      []string       `help:"Where the audit log is exported to while it grows: file:///DIR, syslog://HOST:PORT or syslog+tls://HOST:PORT, with ?format= and others; see docs/audit.md. May be given more than once." sep:"none" placeholder:"URL"`
 	AllowNetworkFs    bool           `help:"Open a database on a network file system, where locks can't be relied on."`
 	Concurrency       int            `help:"Most connections at a time." default:"10000"`
 	DrainTimeout      time.Duration  `help:"How long requests and sends that were begun may take after SIGTERM." default:"30s"`
@@ -104,16 +106,17 @@ func advise(err error) error {
 
 // server is a running server.
 type server struct {
-	flags  serveFlags
-	log    zerolog.Logger
-	eng    *engine.Engine
-	disp   *dispatch.Dispatcher
-	notes  *notice.Deliverer
-	api    *httpapi.Server
-	admin  *httpapi.AdminServer
-	ln     net.Listener
-	socket net.Listener
-	ended  chan error // of a listener that broke
+	flags   serveFlags
+	log     zerolog.Logger
+	eng     *engine.Engine
+	disp    *dispatch.Dispatcher
+	notes   *notice.Deliverer
+	forward *forward.Forwarder
+	api     *httpapi.Server
+	admin   *httpapi.AdminServer
+	ln      net.Listener
+	socket  net.Listener
+	ended   chan error // of a listener that broke
 
 	flushing    atomic.Bool
 	anchoring   atomic.Bool
@@ -154,6 +157,10 @@ func tune(overlay size) {
 // start opens everything; nothing is served yet.
 func (s *server) start() (err error) {
 	f, log := s.flags, s.log
+	sinks, err := forward.ParseAll(f.AuditForward)
+	if err != nil {
+		return fmt.Errorf("--audit-forward: %w", err)
+	}
 	tune(f.Overlay)
 	if f.AuditRetention != 0 && f.AuditRetention < engine.MinAuditRetention {
 		return &usageError{fmt.Sprintf("--audit-retention must be at least %s", engine.MinAuditRetention)}
@@ -196,7 +203,11 @@ func (s *server) start() (err error) {
 	}
 	httpapi.NoticeGauge(registry, s.notes.Waiting)
 	s.admin = httpapi.NewAdmin(s.eng, version, log)
-	return nil
+	s.forward, err = s.eng.ForwardAudit(sinks, forward.Options{Product: version, Log: log})
+	if err == nil {
+		httpapi.ForwardGauges(registry, s.forward)
+	}
+	return err
 }
 
 // listenAdmin opens the admin socket. The database's lock is held, so a socket that is there is left
@@ -297,10 +308,21 @@ func (s *server) stop() error {
 		err = fmt.Errorf("requests were still under way after %v and got no answer; see --drain-timeout", s.flags.DrainTimeout)
 	}
 	sends.Wait()
+	err = errors.Join(err, s.stopAudit(ctx))
 	// The socket goes before the lock: after it, the name may be another server's.
 	err = errors.Join(err, os.Remove(filepath.Join(s.flags.Data, socketName)), s.eng.Close())
 	if err == nil {
 		s.log.Info().Msg("stopped")
+	}
+	return err
+}
+
+// stopAudit records the end, and lets it be forwarded. Where it can't be recorded, closing says so.
+func (s *server) stopAudit(ctx context.Context) error {
+	err := s.eng.StopAudit()
+	s.forward.Stop(ctx)
+	if errors.Is(err, kv.ErrNoRoom) || errors.Is(err, kv.ErrStopped) {
+		return nil
 	}
 	return err
 }

@@ -467,9 +467,9 @@ func (e *Engine) StartAudit(version string) error {
 	return storageError(err)
 }
 
-// stopAudit records that the server stops, with what was not recorded yet.
-func (e *Engine) stopAudit() error {
-	if !e.audit.started.Load() {
+// StopAudit records that the server stops, with what was not recorded yet. [Engine.Close] does it, unless it was done before.
+func (e *Engine) StopAudit() error {
+	if !e.audit.started.Swap(false) {
 		return nil
 	}
 	e.audit.pending.add(append(e.audit.misuses.takeAll(), auditlog.Entry{Event: "server.stopped", Actor: systemActor})...)

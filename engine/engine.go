@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tuco/engine/auditlog"
+	"tuco/engine/auditlog/forward"
 	"tuco/engine/transport"
 	"tuco/kv"
 )
@@ -76,6 +77,8 @@ type Engine struct {
 	requests pace         // for access, by staff
 	room     atomic.Int64 // the newest verdict on the disk's room: see StorageLow
 
+	forwarder atomic.Pointer[forward.Forwarder] // nil if the audit log is forwarded to nobody
+
 	mu      sync.RWMutex // guards tenants
 	tenants map[WorkspaceID]*tenant
 }
@@ -131,7 +134,7 @@ func (e *Engine) load() (err error) {
 
 // Close writes what is kept in memory for a while and closes the database. Nothing may be called after it.
 func (e *Engine) Close() error {
-	err := errors.Join(e.FlushKeyUse(), e.stopAudit())
+	err := errors.Join(e.FlushKeyUse(), e.StopAudit())
 	if errors.Is(err, kv.ErrNoRoom) || errors.Is(err, kv.ErrStopped) {
 		err = nil // the newest uses are lost, as after a crash
 	}
