@@ -107,6 +107,33 @@ func TestS3Compare(t *testing.T) {
 	}
 }
 
+// A changing content has another last byte each time that its end is read.
+type changing struct{ *bytes.Reader }
+
+func (c changing) ReadAt(p []byte, off int64) (int, error) {
+	n, err := c.Reader.ReadAt(p, off)
+	if n > 0 && off+int64(n) == c.Size() {
+		changed := append([]byte(nil), p[:n]...)
+		changed[n-1] ^= 1
+		all := make([]byte, c.Size())
+		c.Reader.ReadAt(all, 0)
+		copy(all[off:], changed)
+		c.Reader.Reset(all)
+	}
+	return n, err
+}
+
+// TestS3Verified: what is stored is compared after it was sent; another content is deleted again.
+func TestS3Verified(t *testing.T) {
+	b := startS3(t).target("")
+	if err := b.Put(t.Context(), "a", changing{bytes.NewReader(randomContent(17 << 20))}); !errors.Is(err, ErrDamaged) {
+		t.Error(err)
+	}
+	if got := names(t, b, ""); len(got) > 0 {
+		t.Errorf("there is %q", got)
+	}
+}
+
 // TestS3Credentials: they come from the environment or from files, a wrong one is refused in words that don't show it, and
 // without any nothing is asked.
 func TestS3Credentials(t *testing.T) {
