@@ -67,6 +67,9 @@ func (e *Engine) Installation() (id string, epoch uint64) {
 // ReadLog returns a reader of what was logged from a position on. See [kv.DB.ReadLog].
 func (e *Engine) ReadLog(from kv.Position) (*kv.LogReader, error) { return e.db.ReadLog(from) }
 
+// Reserve is how many bytes of the disk are kept for what must be possible on a full one.
+func (e *Engine) Reserve() int64 { return e.opt.Reserve }
+
 // Position is up to where everything is durable.
 func (e *Engine) Position() kv.Position { return e.db.Position() }
 

@@ -39,7 +39,7 @@ type Restored struct {
 
 // lost tells whether revocations may have been lost.
 func (r *Restore) lost(size uint64) bool {
-	return !r.Complete && (r.Anchored == nil || r.Anchored.Size > size)
+	return r.NewLog || !r.Complete && (r.Anchored == nil || r.Anchored.Size > size)
 }
 
 // RewindError is returned by [FinishRestore] for a log that an anchor is ahead of.
@@ -66,7 +66,7 @@ func FinishRestore(opt Options, r Restore) (done Restored, err error) {
 	if e.audit.found > 0 {
 		return done, errors.New("there is an anchor beside the restored database; it must be unpacked into a new directory")
 	}
-	x := &restorer{e: e, r: r, now: opt.Now().UTC()}
+	x := &restorer{e: e, r: r, now: e.opt.Now().UTC()}
 	if err := x.begin(); err != nil {
 		return done, err
 	}
@@ -106,7 +106,7 @@ func (x *restorer) begin() error {
 	}
 	x.size, x.done.Entries = size, size
 	state := *e.audit.state.Load()
-	if a := x.r.Anchored; a != nil && a.Size > size && x.r.Rewind == "" {
+	if a := x.r.Anchored; a != nil && a.Size > size && x.r.Rewind == "" && !x.r.NewLog {
 		return &RewindError{size, a.Size}
 	}
 	detail := map[string]string{
@@ -264,6 +264,36 @@ func RestoreChoice(path kv.Path) kv.Graft {
 		return kv.TakeBucket
 	}
 	return kv.KeepBucket
+}
+
+// WithoutKeysChoice takes from a database whose key files are lost what is of no use without them: the names of the keys, the
+// audit log, which nobody could go on signing, and what places of others have of it. An empty database gives what replaces it.
+func WithoutKeysChoice(path kv.Path) kv.Graft {
+	switch {
+	case path == systemPath:
+		return kv.AskWithin
+	case slices.Contains([]kv.Path{secretRecord.Path, auditStates.Path, auditDrops.Path, auditCursors.Path, webhooks.Path}, path), path == kv.AppendOnlyRoot:
+		return kv.TakeBucket
+	}
+	first, rest, _ := strings.Cut(string(path), "/")
+	switch name := filepath.Base(rest); {
+	case !strings.HasPrefix(first, "workspace:"):
+	case rest == "" || slices.Contains(Environments, Environment(rest)):
+		return kv.AskWithin
+	case name == "persons.digest", name == "persons.seen": // of entries that are gone
+		return kv.TakeBucket
+	}
+	return kv.KeepBucket
+}
+
+// AuditEntries returns how many entries the audit log of the database at path has, which must not be open.
+func AuditEntries(path string) (n uint64, err error) {
+	db, err := kv.Open(path, kv.Options{Schema: Schema})
+	if err != nil {
+		return 0, err
+	}
+	n, err = kv.View(db, func(tx *kv.Tx) (uint64, error) { return auditNodes.Len(tx), nil })
+	return n, errors.Join(err, db.Close())
 }
 
 // kept is how much the log has of an epoch before this one.

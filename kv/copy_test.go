@@ -111,6 +111,28 @@ func TestCopies(t *testing.T) {
 	}
 }
 
+// TestCopyOfAnEmptyLog: a copy of a database in whose log there is nothing yet, after one that was closed.
+func TestCopyOfAnEmptyLog(t *testing.T) {
+	t.Parallel()
+	path := tempPath(t)
+	for range 3 {
+		db := openTest(t, path, Options{KeepLog: 1 << 20})
+		for _, written := range []bool{false, true} {
+			if written {
+				put(t, db, "1", "a")
+			}
+			to := filepath.Join(t.TempDir(), "copy")
+			r, err := db.CopyTo(to, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Close()
+			closeTest(t, openTest(t, to, Options{}))
+		}
+		closeTest(t, db)
+	}
+}
+
 // cloneCopy copies a copy, so that it can be opened.
 func cloneCopy(t *testing.T, from, to string) {
 	t.Helper()

@@ -80,6 +80,11 @@ func (r *LogReader) seek(to Position) error {
 // them. Its Data is empty if there is none yet. The reader stays where it is until [LogReader.Advance].
 func (r *LogReader) Next(most int64) (LogPiece, error) { return r.piece(r.pin, r.db.Position(), most) }
 
+// ReadAt returns the durable records from at on, which is not before the reader's position, up to end, as [LogReader.Next] does.
+func (r *LogReader) ReadAt(at, end Position, most int64) (LogPiece, error) {
+	return r.piece(at, min(end, r.db.Position()), most)
+}
+
 // Advance goes on behind a piece, which the log may let go.
 func (r *LogReader) Advance(p LogPiece) { r.db.log.movePin(&r.pin, p.To()) }
 
@@ -176,7 +181,7 @@ func (r *LogReader) copyLog(dir string, end Position) error {
 		}
 		at = p.To()
 	}
-	if err == nil && at == w.base { // nothing was logged since it began
+	if err == nil && w.file == nil { // nothing was logged since it began
 		err = w.begin(LogPiece{Log: l.id, Base: at, From: at})
 	}
 	r.db.log.movePin(&r.pin, at)

@@ -1,0 +1,195 @@
+package keeper
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-co-op/gocron/v2"
+	"github.com/rs/zerolog"
+
+	"tuco/backup"
+	"tuco/engine"
+	"tuco/kv"
+)
+
+// Options say what is kept where.
+type Options struct {
+	Engine     *engine.Engine
+	Product    string // version of the program
+	Dir        string // of temporary files: the data directory
+	Target     backup.Target
+	Encryption backup.Encryption // no passphrase: to stretch it takes a second for each object
+	Keys       backup.Keys       // open what is encrypted, for verification; without them only digests are compared
+	Keep       backup.Keep
+	Schedule   string        // of full backups, as cron writes it, in UTC; none if empty
+	Verify     string        // of verifications, likewise
+	Ship       time.Duration // how far the changes may be behind; 5 s if 0
+	MaxAge     time.Duration // of the newest full backup, before it is a warning; 26 h if 0
+	MaxBehind  int64         // bytes of the log that wait for a target that is away, before a new full backup is needed; 1 GiB if 0
+	Pace       int64         // bytes a second that a full backup reads; 0 is any
+	Log        zerolog.Logger
+	Now        func() time.Time
+}
+
+// A Keeper makes backups until it is stopped. Its methods may be called by several goroutines.
+type Keeper struct {
+	opt    Options
+	ctx    context.Context
+	cancel context.CancelFunc
+	cron   gocron.Scheduler
+	done   chan struct{} // closed when nothing is shipped any more
+	full   sync.Mutex    // one full backup, or verification, at a time
+
+	ship shipping
+
+	mu     sync.Mutex
+	status Status
+}
+
+// Status is how the backups stand.
+type Status struct {
+	FullAt      time.Time     // when the newest full backup was taken; zero: never
+	FullBytes   int64         // of it, as stored
+	FullTook    time.Duration // the last one that this process made
+	ShippedAt   time.Time     // when everything that was committed by then was in the target
+	ShippedTo   kv.Position   // what was committed before is there
+	Behind      int64         // bytes of the log that are not there yet
+	VerifiedAt  time.Time     // when a backup was last verified with success
+	VerifyError string        // of the last verification; empty if it was right
+	Failures    int64         // of anything, since the start
+	Error       string        // why the last full backup, or shipping, failed; empty if it did not
+	FullDue     bool          // the chain is broken: what is shipped is of no use until there is a full backup
+}
+
+const (
+	defaultShip      = 5 * time.Second
+	defaultMaxAge    = 26 * time.Hour
+	defaultMaxBehind = 1 << 30
+	tempPrefix       = "backup-"
+)
+
+// Start removes what a process before this one left half done, and begins to ship and to keep the schedule.
+func Start(opt Options) (*Keeper, error) {
+	opt.Ship, opt.MaxAge, opt.MaxBehind = cmp.Or(opt.Ship, defaultShip), cmp.Or(opt.MaxAge, defaultMaxAge), cmp.Or(opt.MaxBehind, defaultMaxBehind)
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if err := errors.Join(opt.Encryption.Check(), opt.Keep.Check()); err != nil {
+		return nil, err
+	}
+	if err := RemoveTemporary(opt.Dir); err != nil {
+		return nil, err
+	}
+	if opt.Encryption.Passphrase != "" {
+		return nil, fmt.Errorf("%w: what is shipped all the time is encrypted to recipients, not with a passphrase", backup.ErrInvalid)
+	}
+	k := &Keeper{opt: opt, done: make(chan struct{})}
+	k.ctx, k.cancel = context.WithCancel(context.Background())
+	var err error
+	if k.cron, err = gocron.NewScheduler(gocron.WithLocation(time.UTC)); err != nil {
+		return nil, err
+	}
+	for what, job := range map[string]struct {
+		schedule string
+		run      func()
+	}{
+		"backup":       {opt.Schedule, func() { _, _ = k.Full(k.ctx) }},
+		"verification": {opt.Verify, func() { _, _ = k.Verify(k.ctx) }},
+	} {
+		if job.schedule == "" {
+			continue
+		}
+		if _, err := k.cron.NewJob(gocron.CronJob(job.schedule, false), gocron.NewTask(job.run), gocron.WithSingletonMode(gocron.LimitModeReschedule)); err != nil {
+			k.cancel()
+			return nil, fmt.Errorf("the schedule of the %s, %q: %w", what, job.schedule, err)
+		}
+	}
+	k.cron.Start()
+	go k.run()
+	return k, nil
+}
+
+// RemoveTemporary removes what was left behind in a data directory by a process that died.
+func RemoveTemporary(dir string) error {
+	left, err := filepath.Glob(filepath.Join(dir, tempPrefix+"*"))
+	for _, path := range left {
+		if info, failed := os.Stat(path); failed == nil && info.IsDir() && strings.HasPrefix(filepath.Base(path), tempPrefix) {
+			err = errors.Join(err, os.RemoveAll(path))
+		}
+	}
+	return err
+}
+
+// Finish ships what is still missing, and says in the target that nothing comes after. The engine must not write any more.
+// It gives up when ctx ends.
+func (k *Keeper) Finish(ctx context.Context) error {
+	err := k.cron.Shutdown()
+	k.cancel()
+	<-k.done
+	return errors.Join(err, k.finishShipping(ctx))
+}
+
+// Stop ends at once.
+func (k *Keeper) Stop() {
+	_ = k.cron.Shutdown()
+	k.cancel()
+	<-k.done
+	k.ship.close()
+}
+
+// Status tells how the backups stand.
+func (k *Keeper) Status() Status {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.status
+}
+
+func (k *Keeper) note(change func(s *Status)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	change(&k.status)
+}
+
+// failed notes a failure, and logs it if it is news.
+func (k *Keeper) failed(what string, err error) {
+	if errors.Is(err, context.Canceled) && k.ctx.Err() != nil {
+		return
+	}
+	text := what + ": " + err.Error()
+	k.mu.Lock()
+	news := k.status.Error != text
+	k.status.Error = text
+	k.status.Failures++
+	k.mu.Unlock()
+	if news {
+		k.opt.Log.Error().Err(err).Msg(what + " failed")
+	}
+}
+
+// Warnings say in words what is not as it should be.
+func (k *Keeper) Warnings() (all []string) {
+	s, now := k.Status(), k.opt.Now()
+	switch {
+	case s.FullAt.IsZero():
+		all = append(all, "There is no backup yet.")
+	case now.Sub(s.FullAt) > k.opt.MaxAge:
+		all = append(all, fmt.Sprintf("The newest full backup is of %s.", s.FullAt.Format(time.RFC3339)))
+	}
+	if s.Error != "" {
+		all = append(all, "Backups fail: "+s.Error+".")
+	}
+	if s.Behind > 0 && now.Sub(s.ShippedAt) > max(time.Minute, 10*k.opt.Ship) {
+		all = append(all, fmt.Sprintf("Since %s no changes have come to the backup: a lost disk would lose them.", s.ShippedAt.Format(time.RFC3339)))
+	}
+	if s.VerifyError != "" {
+		all = append(all, "The newest backup can't be restored: "+s.VerifyError+".")
+	}
+	return all
+}

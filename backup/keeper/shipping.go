@@ -1,0 +1,239 @@
+package keeper
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"time"
+
+	"tuco/backup"
+	"tuco/engine"
+	"tuco/kv"
+)
+
+const (
+	sampleEvery = 250 * time.Millisecond // how fine the moments are to which one can restore
+	shipBytes   = 8 << 20                // of the log that one object holds
+	retryMost   = time.Minute
+)
+
+// shipping is how far the log was shipped. The goroutine that ships uses it alone.
+type shipping struct {
+	log     *kv.LogReader
+	moments []moment // not shipped yet
+	last    moment   // up to where all was shipped
+	retry   time.Duration
+	after   time.Time // no try before
+}
+
+func (s *shipping) close() {
+	if s.log != nil {
+		s.log.Close()
+		s.log = nil
+	}
+}
+
+// run samples and ships until the keeper is stopped.
+func (k *Keeper) run() {
+	defer close(k.done)
+	tick := time.NewTicker(sampleEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-k.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		k.step()
+	}
+}
+
+// step does what is due.
+func (k *Keeper) step() {
+	now := k.opt.Now()
+	s := &k.ship
+	if now.Before(s.after) && !s.after.After(now.Add(retryMost)) {
+		k.sample(now)
+		return
+	}
+	err := k.connect()
+	if err == nil {
+		k.sample(now)
+		err = k.shipDue(now)
+	}
+	if err == nil {
+		s.retry = 0
+		return
+	}
+	k.failed("Shipping the changes", err)
+	s.retry = min(max(2*s.retry, time.Second), retryMost)
+	s.after = k.opt.Now().Add(s.retry)
+}
+
+// connect finds out where to go on: behind what the target has, or with a full backup if that leads nowhere.
+func (k *Keeper) connect() error {
+	s := &k.ship
+	if s.log != nil {
+		return nil
+	}
+	installation, epoch := k.opt.Engine.Installation()
+	list, err := k.opt.Target.List(k.ctx, installation+"/")
+	if err != nil {
+		return err
+	}
+	for _, series := range backup.NewCatalogue(list).Series {
+		if series.Installation != installation || series.Epoch != epoch {
+			continue
+		}
+		plan, err := series.Newest()
+		if err != nil {
+			continue
+		}
+		k.note(func(st *Status) { st.FullAt, st.FullBytes = plan.Full.Time, plan.Full.Size })
+		if s.log, err = k.opt.Engine.ReadLog(plan.To()); err == nil {
+			s.last = moment{k.opt.Now(), plan.To()}
+			return nil
+		}
+		if !errors.Is(err, kv.ErrGone) {
+			return err
+		}
+	}
+	// The log comes first: so it leads from the full backup on without a gap.
+	if s.log, err = k.opt.Engine.ReadLog(k.opt.Engine.Position()); err != nil {
+		return err
+	}
+	s.last = moment{k.opt.Now(), s.log.Position()}
+	k.note(func(st *Status) { st.FullDue = true })
+	go k.Full(k.ctx) //nolint:errcheck // it says so itself
+	return nil
+}
+
+// sample notes what is durable now.
+func (k *Keeper) sample(now time.Time) {
+	s := &k.ship
+	if s.log == nil {
+		return
+	}
+	at := k.opt.Engine.Position()
+	if n := len(s.moments); n > 0 && s.moments[n-1].At == at || n == 0 && s.last.At == at {
+		if n == 0 {
+			s.last.Time = now
+		}
+	} else {
+		s.moments = append(s.moments, moment{milli(now), at})
+	}
+	behind := s.log.Behind()
+	k.note(func(st *Status) { st.Behind, st.ShippedAt, st.ShippedTo = behind, s.last.Time, s.last.At })
+	if behind > k.opt.MaxBehind || behind > 0 && k.opt.Engine.StorageLow() {
+		s.close() // the disk is worth more than the chain
+		s.moments = nil
+		k.opt.Log.Warn().Int64("bytes", behind).Msg("the changes were not shipped for too long, and are let go; a new full backup is needed")
+		k.note(func(st *Status) { st.FullDue = true })
+	}
+}
+
+// shipDue ships if there is enough, or if it has waited long enough.
+func (k *Keeper) shipDue(now time.Time) error {
+	s := &k.ship
+	for s.log != nil && s.log.Behind() > 0 && (s.log.Behind() >= shipBytes || now.Sub(s.last.Time) >= k.opt.Ship) && len(s.moments) > 0 {
+		if err := k.shipOne(k.ctx, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shipOne ships up to shipBytes of the log, up to a moment.
+func (k *Keeper) shipOne(ctx context.Context, closed bool) error {
+	s := &k.ship
+	checkpoint, unsigned := k.opt.Engine.Checkpoint()
+	signedAt := k.opt.Engine.Position() // every entry that it counts lies before
+	k.sample(k.opt.Now())
+	if s.log == nil {
+		return nil
+	}
+	end, pieces, err := s.gather()
+	if err != nil {
+		return err
+	}
+	var told []moment
+	for _, m := range s.moments {
+		if m.At <= end {
+			told = append(told, m)
+		}
+	}
+	last := told[len(told)-1]
+	closed = closed && end == k.opt.Engine.Position()
+	installation, epoch := k.opt.Engine.Installation()
+	m := backup.Manifest{
+		Kind: backup.Log, ID: newID(), Installation: installation, Epoch: epoch, Product: k.opt.Product, Schema: engine.Schema,
+		Time: milli(k.opt.Now()), From: s.last.At, To: end, FirstTime: milli(s.last.Time), LastTime: later(last.Time, milli(s.last.Time)),
+	}
+	if unsigned == nil && signedAt <= end {
+		m.Checkpoint = string(checkpoint)
+	}
+	o, err := backup.Create(ctx, k.opt.Dir, m, []backup.Input{
+		{Name: piecesFile, Content: bytes.NewReader(pieces)}, {Name: momentsFile, Content: bytes.NewReader(appendMoments(nil, told, closed))},
+	}, k.opt.Encryption)
+	if err != nil {
+		return err
+	}
+	defer o.Close()
+	if err := k.opt.Target.Put(ctx, m.Name().String(), o); err != nil {
+		return err
+	}
+	s.log.Advance(kv.LogPiece{From: end})
+	s.last, s.moments = moment{m.LastTime, end}, s.moments[len(told):]
+	k.note(func(st *Status) {
+		st.Behind, st.ShippedAt, st.ShippedTo = s.log.Behind(), s.last.Time, s.last.At
+		if !st.FullDue {
+			st.Error = ""
+		}
+	})
+	return nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// gather reads the log up to the latest moment that shipBytes allow, at least to the first one.
+func (s *shipping) gather() (end kv.Position, pieces []byte, err error) {
+	end = s.moments[0].At
+	for _, m := range s.moments {
+		if int64(m.At-s.last.At) <= shipBytes {
+			end = max(end, m.At)
+		}
+	}
+	for at := s.log.Position(); at < end; {
+		p, err := s.log.ReadAt(at, end, shipBytes)
+		if err != nil {
+			return 0, nil, err
+		}
+		pieces = appendPiece(pieces, p)
+		at = p.To()
+	}
+	return end, pieces, nil
+}
+
+// finishShipping ships everything that is left, and says that it is the end.
+func (k *Keeper) finishShipping(ctx context.Context) error {
+	s := &k.ship
+	defer s.close()
+	if s.log == nil {
+		return nil
+	}
+	k.sample(k.opt.Now())
+	if s.log == nil {
+		return nil
+	}
+	for s.log.Behind() > 0 && len(s.moments) > 0 {
+		if err := k.shipOne(ctx, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,130 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"tuco/backup"
+	"tuco/engine"
+)
+
+// Verify restores the newest backup with all that was shipped since into a scratch directory, and looks at every record of
+// it. Where the keys are missing it compares the digests of every object instead.
+func (k *Keeper) Verify(ctx context.Context) (Verification, error) {
+	k.full.Lock()
+	defer k.full.Unlock()
+	v, err := Verify(ctx, k.opt)
+	if err == nil && len(v.Faults) > 0 {
+		err = fmt.Errorf("%w: %s", backup.ErrDamaged, v.Faults[0])
+	}
+	s := k.state()
+	if err != nil {
+		s.Error = err.Error()
+		k.opt.Log.Error().Err(err).Msg("the newest backup can't be restored")
+	} else {
+		s.Verified, s.VerifiedAt, s.Error = v.Name, k.opt.Now().UTC(), ""
+		k.opt.Log.Info().Str("name", v.Name).Dur("took", v.Took).Msg("backup verified")
+	}
+	k.remember(s)
+	k.note(func(st *Status) {
+		st.VerifiedAt, st.VerifyError = s.VerifiedAt, s.Error
+		if err != nil {
+			st.Failures++
+		}
+	})
+	return v, err
+}
+
+// A Verification is what was found.
+type Verification struct {
+	Name    string    // of the full backup
+	Logs    int       // that continue it
+	Depth   string    // digests, or records
+	State   time.Time // the newest moment that can be restored
+	Records map[string]int64
+	Entries uint64   // of the audit log
+	Faults  []string // in words; none if all is well
+	Took    time.Duration
+}
+
+// Verify is [Keeper.Verify] of the newest backup of any installation in a target.
+func Verify(ctx context.Context, opt Options) (v Verification, err error) {
+	began := time.Now()
+	list, err := opt.Target.List(ctx, "")
+	if err != nil {
+		return v, err
+	}
+	source, err := choose(backup.NewCatalogue(list), "", "")
+	if err != nil {
+		return v, err
+	}
+	plan := source.newest
+	v.Name, v.Logs, v.Depth = plan.Full.String(), len(plan.Logs), "records"
+	dir, err := os.MkdirTemp(opt.Dir, tempPrefix)
+	if err != nil {
+		return v, err
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // the next start does it
+	u := &unpacker{target: opt.Target, keys: opt.Keys, progress: func(string) {}}
+	got, err := u.unpack(ctx, plan, filepath.Join(dir, "state"), time.Time{})
+	if errors.Is(err, backup.ErrKey) {
+		v.Depth = "digests"
+		err = checkDigests(ctx, opt.Target, plan)
+		v.Took = time.Since(began)
+		return v, err
+	}
+	if err != nil {
+		return v, err
+	}
+	report, err := engine.CheckFile(filepath.Join(dir, "state", engine.DatabaseName), []byte(got.checkpoint))
+	v.State, v.Records, v.Entries, v.Faults = got.newest.Time, report.Records, report.Entries, report.Faults
+	if err == nil && len(plan.Logs) == 0 && !equalCounts(report.Records, got.full.Records) {
+		v.Faults = append(v.Faults, fmt.Sprintf("it holds %v, and its manifest says %v", report.Records, got.full.Records))
+	}
+	v.Took = time.Since(began)
+	return v, err
+}
+
+func equalCounts(a, b map[string]int64) bool {
+	for kind, n := range a {
+		if b[kind] != n {
+			return false
+		}
+	}
+	return len(a) == len(b)
+}
+
+// checkDigests reads every object of a plan, and compares it with its manifest.
+func checkDigests(ctx context.Context, target backup.Target, plan backup.Plan) error {
+	for _, e := range slices.Concat([]backup.Entry{plan.Full}, plan.Logs) {
+		if err := withObject(ctx, target, e, func(r *backup.Reader) error { return r.Check(ctx) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// withObject opens an object, whose manifest must be of its name.
+func withObject(ctx context.Context, target backup.Target, e backup.Entry, fn func(*backup.Reader) error) error {
+	in, err := target.Get(ctx, e.String())
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	r, err := backup.Open(in, engine.Schema)
+	if err == nil && r.Manifest.Name() != e.Name {
+		err = fmt.Errorf("%w: it is the object %q", backup.ErrDamaged, r.Manifest.Name())
+	}
+	if err == nil {
+		err = fn(r)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", e.String(), err)
+	}
+	return nil
+}
