@@ -210,8 +210,17 @@ func (tx *Tx) named(path Path) (names []string) {
 	return slices.Compact(names)
 }
 
+// maxNesting is more than buckets lie in each other anywhere. In a damaged file one may lie in itself.
+const maxNesting = 32
+
 // holdsAny tells whether there is a record in the bucket at path, or in one inside it.
 func (tx *Tx) holdsAny(path Path) bool {
+	if strings.Count(string(path), "/") > maxNesting {
+		tx.fail(damaged("bucket %q lies in itself", path[:strings.IndexByte(string(path), '/')]))
+	}
+	if tx.err != nil {
+		return false
+	}
 	return len(tx.read(tx.home(nil, path), Range{}, 1)) > 0 ||
 		slices.ContainsFunc(tx.named(path), func(name string) bool { return tx.holdsAny(path.Join(name)) })
 }
