@@ -98,6 +98,9 @@ func TestCatalogue(t *testing.T) {
 	if got, want := fmt.Sprint(s.Gaps()), "[{300 400}]"; got != want {
 		t.Errorf("gaps %s, want %s", got, want)
 	}
+	if got := seriesOf(t, fullAt(5), logAt(0, 100), logAt(10, 20), logAt(100, 200)).Gaps(); len(got) > 0 {
+		t.Errorf("gaps %v where logs overlap", got)
+	}
 	newest, err := s.Newest()
 	if got, want := show(newest), "full 450, 400-500, 500-600"; got != want || err != nil {
 		t.Errorf("newest: %s, %v, want %s", got, err, want)
