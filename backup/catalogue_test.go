@@ -42,6 +42,7 @@ func TestNames(t *testing.T) {
 
 func FuzzName(f *testing.F) {
 	f.Add("0123456789abcdef/000001/full-0000000000004096-20260412T120000Z.tuco")
+	f.Add("-/000000/log-0000000000000000-0000000000000001.tuco")
 	f.Add("0-a/000001/log-0000000000000007-0000000000000009.tuco")
 	f.Fuzz(func(t *testing.T, s string) {
 		if n, ok := ParseName(s); ok && (n.String() != s || checkName(s) != nil) {
