@@ -42,6 +42,7 @@ func TestNames(t *testing.T) {
 
 func FuzzName(f *testing.F) {
 	f.Add("0123456789abcdef/000001/full-0000000000004096-20260412T120000Z.tuco")
+	f.Add("-/000000/log-0000000000000000-0000000000000001.tuco")
 	f.Add("0-a/000001/log-0000000000000007-0000000000000009.tuco")
 	f.Fuzz(func(t *testing.T, s string) {
 		if n, ok := ParseName(s); ok && (n.String() != s || checkName(s) != nil) {
@@ -97,6 +98,9 @@ func TestCatalogue(t *testing.T) {
 	s := seriesOf(t, "foreign.txt", "i/000001/notes", fullAt(100), logAt(100, 150), logAt(150, 250), fullAt(200), logAt(250, 300), logAt(400, 500), fullAt(450), logAt(500, 600), logAt(500, 550))
 	if got, want := fmt.Sprint(s.Gaps()), "[{300 400}]"; got != want {
 		t.Errorf("gaps %s, want %s", got, want)
+	}
+	if got := seriesOf(t, fullAt(5), logAt(0, 100), logAt(10, 20), logAt(100, 200)).Gaps(); len(got) > 0 {
+		t.Errorf("gaps %v where logs overlap", got)
 	}
 	newest, err := s.Newest()
 	if got, want := show(newest), "full 450, 400-500, 500-600"; got != want || err != nil {

@@ -27,7 +27,7 @@ func TestDirectoryFull(t *testing.T) {
 		if err := target.Put(t.Context(), "a/small", small); err != nil {
 			t.Fatal(err)
 		}
-		if err := target.Put(t.Context(), "a/large", bytes.NewReader(content)); !errors.Is(err, ErrNoSpace) {
+		if err := target.Put(t.Context(), "a/large", failing{bytes.NewReader(content), 0, func() error { return errors.New("it was read") }}); !errors.Is(err, ErrNoSpace) {
 			t.Errorf("too large: %v", err)
 		}
 		filled := failing{bytes.NewReader(content[:2<<20]), 1 << 20, func() error { // somebody else is faster

@@ -3,6 +3,7 @@ package backup
 import (
 	"bufio"
 	"bytes"
+	"strings"
 	"testing"
 )
 
@@ -17,6 +18,11 @@ func FuzzHeader(f *testing.F) {
 		}
 		lines := bytes.SplitAfter(h, []byte("\n"))
 		f.Add(string(lines[0]), string(lines[1]))
+		for _, other := range [][2]string{ // the same, written in another way
+			{`"schema":2`, `"schema": 2`}, {`"schema":2`, `"schema":2.0`}, {`"kind":"full"`, `"kind":"\u0066ull"`}, {`,"schema":2`, ""}, {`{"checkpoint"`, `{"a":1,"checkpoint"`},
+		} {
+			f.Add(string(lines[0]), strings.Replace(string(lines[1]), other[0], other[1], 1))
+		}
 	}
 	f.Fuzz(func(t *testing.T, first, manifest string) {
 		h := appendSum([]byte(first + manifest))

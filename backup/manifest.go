@@ -42,7 +42,7 @@ const (
 // A Manifest says what an object holds. It can be read without a key. Its JSON has one encoding: that of RFC 8785.
 type Manifest struct {
 	Kind         Kind   `json:"kind"`
-	ID           string `json:"id"`           // of this object: 1 to 64 of a-z, 0-9 and -
+	ID           string `json:"id"`           // of this object: 1 to 64 of a-z, 0-9 and -, which it does not begin with
 	Installation string `json:"installation"` // likewise
 	Epoch        uint64 `json:"epoch"`        // restore epoch of the installation
 	Workspace    string `json:"workspace,omitzero"`
@@ -84,7 +84,7 @@ type Digest struct {
 }
 
 var (
-	wordPattern = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
+	wordPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
 	filePattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,89}$`) // fits into the header of any tar
 )
 

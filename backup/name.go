@@ -30,7 +30,7 @@ type Name struct {
 
 const nameTime = "20060102T150405Z"
 
-var namePattern = regexp.MustCompile(`^([a-z0-9-]{1,64})/(\d{6})/(?:full-(\d{16})-(\d{8}T\d{6}Z)|log-(\d{16})-(\d{16}))\.tuco$`)
+var namePattern = regexp.MustCompile(`^([a-z0-9][a-z0-9-]{0,63})/(\d{6})/(?:full-(\d{16})-(\d{8}T\d{6}Z)|log-(\d{16})-(\d{16}))\.tuco$`)
 
 // Name returns the name of an object that is full or a log.
 func (m *Manifest) Name() Name {
