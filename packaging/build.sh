@@ -4,7 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 version=${1:?usage: build.sh VERSION [OUT]}
 out=${2:-dist}
-nfpm=github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.48.0
+# The last version whose dependencies the module proxy has all of.
+nfpm=github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 
 mkdir -p "$out"
 # Files in the packages are as old as the commit: what is built twice is the same.
