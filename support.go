@@ -131,9 +131,9 @@ const mask = "•••"
 
 // masked is an event without what could be a customer's. Numbers and truth values stay.
 func masked(event []byte) string {
-	fields, err := members(event)
+	fields, err := members(event, jsontext.AllowDuplicateNames(true)) // a message's id and the event's text have one name
 	if err != nil {
-		return ""
+		return `{"message":"` + mask + `"}`
 	}
 	out := make([]string, len(fields))
 	for i, f := range fields {
@@ -164,11 +164,15 @@ var knownErrors = regexp.MustCompile(`(?i)no space left on device|input/output e
 	`connection (?:refused|reset by peer|timed out)|i/o timeout|broken pipe|read-only file system|address already in use|network is unreachable|` +
 	`no route to host|no such host|unexpected EOF|context (?:deadline exceeded|canceled)|cannot allocate memory|certificate (?:signed by unknown authority|has expired)|` +
 	`panic: |runtime error: [a-z ]+|invalid memory address or nil pointer dereference|index out of range|damaged|` +
-	`\b[45]\d\d [45]\.\d{1,3}\.\d{1,3}\b`)
+	`\b[45]\d\d[ "]+[45]\.\d{1,3}\.\d{1,3}\b`)
 
 // maskedText keeps of an error what is known, in its order.
 func maskedText(v jsontext.Value) string {
-	kept := append([]string{mask}, knownErrors.FindAllString(v.String(), -1)...)
+	plain, err := jsontext.AppendUnquote(nil, v)
+	if err != nil {
+		return `"` + mask + `"`
+	}
+	kept := append([]string{mask}, knownErrors.FindAllString(string(plain), -1)...)
 	text, _ := json.Marshal(strings.Join(kept, " "))
 	return string(text)
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -95,6 +96,9 @@ func TestTLS(t *testing.T) {
 	a, err := call(fresh, http.MethodGet, plain+"/readyz", "", nil)
 	if err != nil || a.status != http.StatusBadRequest || !strings.Contains(string(a.body), "https://") {
 		t.Errorf("plain HTTP: %v, %d %s", err, a.status, a.body)
+	}
+	if out, err := exec.Command(binary, "healthcheck", "--url", s.url+"/livez").CombinedOutput(); err != nil {
+		t.Errorf("the health check of a container: %v: %s", err, out)
 	}
 	who := newTenant(s)
 	newLine(s, who, "--type", "imessage", "--phone", "+12025550100")
