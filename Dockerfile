@@ -22,6 +22,7 @@ VOLUME /data
 EXPOSE 8420
 # The drain takes up to 30 s: let 'docker stop' wait longer than its 10.
 STOPSIGNAL SIGTERM
+# With TLS on: TUCO_URL=https://127.0.0.1:8420/livez for the health check.
 HEALTHCHECK --interval=10s --timeout=6s --start-period=2m --retries=3 CMD ["/usr/bin/tuco", "healthcheck"]
 ENTRYPOINT ["/usr/bin/tuco"]
 CMD ["serve"]

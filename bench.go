@@ -125,7 +125,7 @@ func (c *benchCommand) check() error {
 type benchCeiling struct{}
 
 func (benchCeiling) Run(out *output) error {
-	log, err := serveFlags{LogLevel: "info"}.logger(out)
+	events, err := serveFlags{LogLevel: "info"}.events(out)
 	if err != nil {
 		return err
 	}
@@ -133,6 +133,7 @@ func (benchCeiling) Run(out *output) error {
 	if err != nil {
 		return err
 	}
+	log := events.logger()
 	log.Info().Str("address", ln.Addr().String()).Msg("serving")
 	return httpapi.NewCeiling().Serve(ln)
 }

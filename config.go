@@ -131,14 +131,17 @@ func (c *configCommand) Run(ctx *kong.Context, out *output, s *settings) error {
 		_, err := io.WriteString(out.to, reference(ctx.Model))
 		return err
 	}
-	var list settingsOutput
+	return out.show(settingsOutput{s.effective(ctx)})
+}
+
+// effective are the settings that a command runs with.
+func (s *settings) effective(ctx *kong.Context) (list []setting) {
 	for _, flag := range ctx.Selected().Flags {
-		if flag.Name == "reference" {
-			continue
+		if flag.Name != "reference" {
+			list = append(list, setting{flag.Name, fmt.Sprint(flag.Target.Interface()), s.source(ctx, flag)})
 		}
-		list.Settings = append(list.Settings, setting{flag.Name, fmt.Sprint(flag.Target.Interface()), s.source(ctx, flag)})
 	}
-	return out.show(list)
+	return list
 }
 
 func (s *settings) source(ctx *kong.Context, flag *kong.Flag) string {

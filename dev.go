@@ -43,12 +43,12 @@ func (c *devCommand) Run(out *output) (err error) {
 	if err := claimDevDir(dir); err != nil {
 		return err
 	}
-	f := serveFlags{Data: dir, Listen: c.Listen, Concurrency: 10_000, DrainTimeout: 10 * time.Second, LogLevel: "warn", LogFormat: "console"}
-	log, err := f.logger(out)
+	f := serveFlags{Data: dir, Listen: addresses{c.Listen}, Concurrency: 10_000, DrainTimeout: 10 * time.Second, LogLevel: "warn", LogFormat: "console"}
+	events, err := f.events(out)
 	if err != nil {
 		return err
 	}
-	srv, err := start(f, log)
+	srv, err := start(f, events, nil)
 	if err != nil {
 		return advise(err)
 	}
@@ -63,7 +63,7 @@ func (c *devCommand) Run(out *output) (err error) {
 	if err := demo.print(out, c.Data != ""); err != nil {
 		return errors.Join(err, srv.stop())
 	}
-	return srv.wait(signals)
+	return srv.wait(signals, nil)
 }
 
 // claimDevDir marks an empty or absent directory as dev's, and refuses one with somebody's data in it.

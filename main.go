@@ -20,26 +20,30 @@ type cli struct {
 	Config kong.ConfigFlag `help:"JSON file with values for flags, by their names." placeholder:"FILE"`
 	JSON   bool            `name:"json" help:"Print JSON, for programs."`
 
-	Dev       devCommand       `cmd:"" help:"Run a server to try: a demo workspace, sandbox lines and keys."`
-	Serve     serveCommand     `cmd:"" help:"Run the server."`
-	Workspace workspaceCommand `cmd:"" help:"Make, show and change workspaces."`
-	Plan      planCommand      `cmd:"" help:"Make, show and change plans."`
-	Key       keyCommand       `cmd:"" help:"Make, show and revoke API keys."`
-	Line      lineCommand      `cmd:"" help:"Make, show and change lines."`
-	Staff     staffCommand     `cmd:"" help:"Add, show and disable staff accounts."`
-	Auditor   auditorCommand   `cmd:"" help:"Add, show and disable auditors' accounts."`
-	Access    accessCommand    `cmd:"" help:"Show and decide requests of staff for access to workspaces."`
-	Agreement agreementCommand `cmd:"" help:"Add, show and remove agreements about staff access."`
-	Usage     usageCommand     `cmd:"" help:"Show every limit of a workspace and what is used of it."`
-	Message   messageCommand   `cmd:"" help:"Show and settle messages whose outcome is not known."`
-	Audit     auditCommand     `cmd:"" help:"Show the log of who looked at what, and check what was exported of it."`
-	Clock     clockCommand     `cmd:"" help:"Accept the clock after it jumped ahead."`
-	Check     checkCommand     `cmd:"" help:"Read everything and report what is wrong. Also works on a stopped data directory."`
-	Bench     benchCommand     `cmd:"" help:"Measure what this machine can do, with a server and data of its own."`
-	ShowConf  configCommand    `cmd:"" name:"config" help:"Print the effective configuration and where each value came from."`
-	Version   versionCommand   `cmd:"" help:"Print the version."`
-	Ceiling   benchCeiling     `cmd:"" name:"bench-ceiling" hidden:"" help:"The server without storage that bench compares with."`
-	Health    healthCommand    `cmd:"" name:"healthcheck" hidden:"" help:"Ask a server whether it lives; for a container's health check."`
+	Dev       devCommand        `cmd:"" help:"Run a server to try: a demo workspace, sandbox lines and keys."`
+	Serve     serveCommand      `cmd:"" help:"Run the server."`
+	Workspace workspaceCommand  `cmd:"" help:"Make, show and change workspaces."`
+	Plan      planCommand       `cmd:"" help:"Make, show and change plans."`
+	Key       keyCommand        `cmd:"" help:"Make, show and revoke API keys."`
+	Line      lineCommand       `cmd:"" help:"Make, show and change lines."`
+	Staff     staffCommand      `cmd:"" help:"Add, show and disable staff accounts."`
+	Auditor   auditorCommand    `cmd:"" help:"Add, show and disable auditors' accounts."`
+	Access    accessCommand     `cmd:"" help:"Show and decide requests of staff for access to workspaces."`
+	Agreement agreementCommand  `cmd:"" help:"Add, show and remove agreements about staff access."`
+	Usage     usageCommand      `cmd:"" help:"Show every limit of a workspace and what is used of it."`
+	Message   messageCommand    `cmd:"" help:"Show and settle messages whose outcome is not known."`
+	Audit     auditCommand      `cmd:"" help:"Show the log of who looked at what, and check what was exported of it."`
+	Clock     clockCommand      `cmd:"" help:"Accept the clock after it jumped ahead."`
+	Check     checkCommand      `cmd:"" help:"Read everything and report what is wrong. Also works on a stopped data directory."`
+	Doctor    doctorCommand     `cmd:"" help:"Look at the machine, the data directory and the server, and say what to do."`
+	Support   supportCommand    `cmd:"" help:"Write what support needs to help, without customers' data, into one file."`
+	LogLevel  logLevelCommand   `cmd:"" help:"Show or change the level and the format of a running server's log."`
+	Bench     benchCommand      `cmd:"" help:"Measure what this machine can do, with a server and data of its own."`
+	ShowConf  configCommand     `cmd:"" name:"config" help:"Print the effective configuration and where each value came from."`
+	Complete  completionCommand `cmd:"" name:"completion" help:"Print a script that completes tuco's commands in a shell."`
+	Version   versionCommand    `cmd:"" help:"Print the version."`
+	Ceiling   benchCeiling      `cmd:"" name:"bench-ceiling" hidden:"" help:"The server without storage that bench compares with."`
+	Health    healthCommand     `cmd:"" name:"healthcheck" hidden:"" help:"Ask a server whether it lives; for a container's health check."`
 }
 
 // Exit codes.
@@ -117,7 +121,9 @@ type versionOutput struct {
 	Go      string `json:"go"`
 }
 
-func (versionCommand) Run(out *output) error {
+func (versionCommand) Run(out *output) error { return out.show(versionNow()) }
+
+func versionNow() versionOutput {
 	v := versionOutput{Version: version}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		v.Go = info.GoVersion
@@ -127,5 +133,5 @@ func (versionCommand) Run(out *output) error {
 			}
 		}
 	}
-	return out.show(v)
+	return v
 }

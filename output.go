@@ -43,8 +43,8 @@ type member struct {
 }
 
 // members splits an object, or an array, whose members have no names.
-func members(data []byte) (list []member, err error) {
-	d := jsontext.NewDecoder(strings.NewReader(string(data)))
+func members(data []byte, opts ...jsontext.Options) (list []member, err error) {
+	d := jsontext.NewDecoder(strings.NewReader(string(data)), opts...)
 	open, err := d.ReadToken()
 	if err != nil {
 		return nil, err

@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -12,11 +12,14 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/alecthomas/kong"
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
@@ -26,12 +29,15 @@ import (
 	"tuco/engine/notice"
 	"tuco/httpapi"
 	"tuco/kv"
+	"tuco/listen"
 )
 
 // serveFlags say how the server runs.
 type serveFlags struct {
-	Data              string         `help:"Data directory; made if absent." default:"./tuco-data" type:"path"`
-	Listen            string         `help:"Address to listen on." default:"127.0.0.1:8420" placeholder:"ADDR"`
+	Data   string    `help:"Data directory; made if absent." default:"./tuco-data" type:"path"`
+	Listen addresses `help:"Address to listen on, or unix: and the path of a socket; may be given more than once. Sockets that systemd hands over come in place of all." default:"127.0.0.1:8420" placeholder:"ADDR"`
+	tlsFlags
+	proxyFlags
 	Keys              string         `help:"Directory of the pepper, the master key and the signing key of the audit log; DATA/keys by default." type:"path" placeholder:"DIR"`
 	MaxSize           size           `help:"Largest size of the database, such as 20GiB; unlimited by default." default:"0" placeholder:"SIZE"`
 	Reserve           size           `help:"Space on the disk, and below max-size, that only revoking keys and its like may use; at it, workspaces become READ_ONLY." default:"256MiB" placeholder:"SIZE"`
@@ -50,40 +56,21 @@ type serveFlags struct {
 
 type serveCommand struct{ serveFlags }
 
-func (c *serveCommand) Run(out *output) error {
-	log, err := c.logger(out)
+func (c *serveCommand) Run(ctx *kong.Context, out *output, s *settings) error {
+	events, err := c.events(out)
 	if err != nil {
 		return err
 	}
-	signals, began := catchSignals(), time.Now()
-	srv, err := start(c.serveFlags, log)
+	signals, hangups, began := catchSignals(), catchHangups(), time.Now()
+	notify("STATUS=Opening the data directory.")
+	srv, err := start(c.serveFlags, events, s.effective(ctx))
 	if err != nil {
 		return advise(err)
 	}
-	log.Info().Dur("took", time.Since(began)).Str("address", srv.Addr()).Str("data", c.Data).Str("version", version).Msg("serving")
-	return srv.wait(signals)
-}
-
-func (f serveFlags) logger(out *output) (zerolog.Logger, error) {
-	level, err := zerolog.ParseLevel(f.LogLevel)
-	if err != nil {
-		return zerolog.Nop(), err
-	}
-	zerolog.TimeFieldFormat = zerolog.TimeFormatUnixMs
-	w := out.log
-	if f.LogFormat == "console" {
-		w = zerolog.ConsoleWriter{Out: out.log, TimeFormat: time.TimeOnly, NoColor: !isTerminal(out.log)}
-	}
-	return zerolog.New(w).Level(level).With().Timestamp().Logger(), nil
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	srv.log.Info().Dur("took", time.Since(began)).Str("address", srv.Addr()).Strs("listen", srv.ln.Addresses()).Bool("tls", srv.certificates != nil).
+		Str("data", c.Data).Str("version", version).Msg("serving")
+	notify(daemon.SdNotifyReady + "\nSTATUS=Serving on " + strings.Join(srv.ln.Addresses(), ", "))
+	return srv.wait(signals, hangups)
 }
 
 // advise adds what the operator can do about a data directory that does not open.
@@ -114,9 +101,17 @@ type server struct {
 	forward *forward.Forwarder
 	api     *httpapi.Server
 	admin   *httpapi.AdminServer
-	ln      net.Listener
+	ln      *listen.Listener
 	socket  net.Listener
 	ended   chan error // of a listener that broke
+
+	events       *eventLog
+	settings     []setting
+	began        time.Time
+	registry     *prometheus.Registry
+	certificates listen.Certificates // nil without TLS
+	certificate  certificateState
+	pinging      atomic.Bool
 
 	flushing    atomic.Bool
 	anchoring   atomic.Bool
@@ -124,8 +119,9 @@ type server struct {
 }
 
 // start opens the data directory and begins to serve. When it returns without error, requests are answered.
-func start(f serveFlags, log zerolog.Logger) (*server, error) {
-	s := &server{flags: f, log: log, ended: make(chan error, 2)}
+// The settings are those that the support bundle shows.
+func start(f serveFlags, events *eventLog, settings []setting) (*server, error) {
+	s := &server{flags: f, events: events, log: events.logger(), settings: settings, began: time.Now(), ended: make(chan error, 2)}
 	if err := s.start(); err != nil {
 		s.abandon()
 		return nil, err
@@ -138,16 +134,18 @@ func start(f serveFlags, log zerolog.Logger) (*server, error) {
 // processors is how many the runtime would use by itself.
 var processors = runtime.GOMAXPROCS(0)
 
+// workingMemory is what the server may use beside the overlay, in bytes.
+const workingMemory = 128 << 20
+
 // tune fits the runtime to a server that writes to its disk all the time. It trades memory for fewer collections, up
 // to what the server may use: the overlay, and working memory beside it. And it uses one processor more than there
 // are, since the log's sync holds one that does nothing meanwhile. GOGC, GOMEMLIMIT and GOMAXPROCS say otherwise.
 func tune(overlay size) {
-	const working = 128 << 20
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(int64(overlay) + working)
+		debug.SetMemoryLimit(int64(overlay) + workingMemory)
 	}
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(processors + 1)
@@ -165,6 +163,13 @@ func (s *server) start() (err error) {
 	if f.AuditRetention != 0 && f.AuditRetention < engine.MinAuditRetention {
 		return &usageError{fmt.Sprintf("--audit-retention must be at least %s", engine.MinAuditRetention)}
 	}
+	proxies, err := f.proxies()
+	if err != nil {
+		return &usageError{err.Error()}
+	}
+	if s.certificates, err = f.open(f.Data); err != nil {
+		return err
+	}
 	s.eng, err = engine.Open(engine.Options{
 		Dir: f.Data, KeysDir: f.Keys, MaxSize: int64(f.MaxSize), Reserve: int64(f.Reserve), Overlay: int64(f.Overlay), StagingTransports: f.StagingTransports,
 		AllowFetch: f.AllowFetch, AllowNetworkFS: f.AllowNetworkFs, Anchors: f.Anchor, AuditRetention: f.AuditRetention, Log: log,
@@ -178,16 +183,22 @@ func (s *server) start() (err error) {
 	if r := s.eng.Recovery(); r.Transactions > 0 {
 		log.Info().Int64("transactions", r.Transactions).Int64("bytes", r.Bytes).Dur("took", r.Took).Msg("recovered from the redo log")
 	}
-	ln, err := net.Listen("tcp", f.Listen)
-	if err != nil {
-		return fmt.Errorf("listening on %s: %w; choose another with --listen", f.Listen, err)
+	var config *tls.Config
+	if s.certificates != nil {
+		config = s.certificates.Config()
 	}
-	s.ln = ln
+	if s.ln, err = listen.Open(f.Listen, config); err != nil {
+		return err
+	}
 	if s.socket, err = listenAdmin(f.Data); err != nil {
 		return fmt.Errorf("opening the admin socket in %q: %w", f.Data, err)
 	}
 	registry := prometheus.NewRegistry()
-	s.api, err = httpapi.New(httpapi.Options{Engine: s.eng, Version: version, Log: log, Concurrency: f.Concurrency, Registry: registry})
+	s.registry = registry
+	s.certificateGauge()
+	s.api, err = httpapi.New(httpapi.Options{
+		Engine: s.eng, Version: version, Log: log, Concurrency: f.Concurrency, Registry: registry, TrustedProxies: proxies, Warnings: s.warnings,
+	})
 	if err != nil {
 		return err
 	}
@@ -203,6 +214,7 @@ func (s *server) start() (err error) {
 	}
 	httpapi.NoticeGauge(registry, s.notes.Waiting)
 	s.admin = httpapi.NewAdmin(s.eng, version, log)
+	s.addCommands()
 	s.forward, err = s.eng.ForwardAudit(sinks, forward.Options{Product: version, Log: log})
 	if err == nil {
 		httpapi.ForwardGauges(registry, s.forward)
@@ -248,15 +260,27 @@ func catchSignals() <-chan os.Signal {
 	return signals
 }
 
+// catchHangups lets SIGHUP mean a look at the certificate, with TLS or without.
+func catchHangups() <-chan os.Signal {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	return hangups
+}
+
 // wait serves until a signal, or until something broke, and then stops.
-func (s *server) wait(signals <-chan os.Signal) error {
-	flush, anchor := time.NewTicker(flushEvery), time.NewTicker(anchorEvery)
+func (s *server) wait(signals, hangups <-chan os.Signal) error {
+	flush, anchor, look := time.NewTicker(flushEvery), time.NewTicker(anchorEvery), time.NewTicker(lookEvery)
 	defer flush.Stop()
 	defer anchor.Stop()
+	defer look.Stop()
+	ping, stopPing := watchdog()
+	defer stopPing()
+	go s.refresh(false) // a first certificate by ACME
 	for {
 		select {
 		case sig := <-signals:
 			s.log.Info().Str("signal", sig.String()).Msg("stopping; requests that were begun are answered")
+			notify(daemon.SdNotifyStopping + "\nSTATUS=Answering the requests that were begun.")
 			go func() {
 				<-signals
 				os.Exit(exitFailed) // asked twice
@@ -274,6 +298,15 @@ func (s *server) wait(signals <-chan os.Signal) error {
 		case <-anchor.C:
 			if s.anchoring.CompareAndSwap(false, true) {
 				go s.anchor()
+			}
+		case <-look.C:
+			go s.refresh(false)
+		case <-hangups:
+			s.log.Info().Msg("looking at the TLS certificate, as SIGHUP asks")
+			go s.refresh(true)
+		case <-ping:
+			if s.pinging.CompareAndSwap(false, true) {
+				go s.ping()
 			}
 		}
 	}
@@ -332,10 +365,11 @@ func (s *server) abandon() {
 	if s.socket != nil {
 		os.Remove(filepath.Join(s.flags.Data, socketName))
 	}
-	for _, ln := range []net.Listener{s.ln, s.socket} {
-		if ln != nil {
-			ln.Close()
-		}
+	if s.ln != nil {
+		s.ln.Close()
+	}
+	if s.socket != nil {
+		s.socket.Close()
 	}
 	if s.disp != nil {
 		s.disp.Stop(0)

@@ -191,7 +191,7 @@ func (u *lastUse) read() (KeyUse, bool) {
 	if at == 0 || addr == nil {
 		return KeyUse{}, false
 	}
-	return KeyUse{time.UnixMilli(at).UTC(), addr.String()}, true
+	return KeyUse{time.UnixMilli(at).UTC(), addrText(*addr)}, true
 }
 
 // use returns a secret's last use: what is not written yet, else what was.

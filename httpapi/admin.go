@@ -26,6 +26,7 @@ type AdminServer struct {
 	eng    *engine.Engine
 	admin  engine.Admin
 	log    zerolog.Logger
+	mux    *http.ServeMux
 	server *http.Server
 
 	version string
@@ -33,8 +34,8 @@ type AdminServer struct {
 
 // NewAdmin makes the operator's server.
 func NewAdmin(eng *engine.Engine, version string, log zerolog.Logger) *AdminServer {
-	a := &AdminServer{eng: eng, admin: eng.Admin(), version: version, log: log}
 	mux := http.NewServeMux()
+	a := &AdminServer{eng: eng, admin: eng.Admin(), version: version, log: log, mux: mux}
 	a.addCommands(mux)
 	a.addAuditCommands(mux)
 	a.addStaffCommands(mux)
@@ -56,6 +57,11 @@ func (a *AdminServer) Serve(ln net.Listener) error {
 
 // Shutdown waits for the commands that were begun, as long as ctx allows.
 func (a *AdminServer) Shutdown(ctx context.Context) error { return a.server.Shutdown(ctx) }
+
+// AddCommand adds a command that is none of the engine's, but of the process around it. It must be added before Serve.
+func AddCommand[In, Out any](a *AdminServer, name string, fn func(In) (Out, error)) {
+	command(a, a.mux, name, fn)
+}
 
 // command registers fn under a name.
 func command[In, Out any](a *AdminServer, mux *http.ServeMux, name string, fn func(In) (Out, error)) {

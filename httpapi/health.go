@@ -24,6 +24,9 @@ func (s *Server) live(*call, nothing) (reply, error) { return ok(livenessRespons
 // ready serves GET /readyz: whether requests can be served, and what an operator should look at.
 func (s *Server) ready(*call, nothing) (reply, error) {
 	answer := readinessResponse{Status: "ready", Warnings: s.eng.Warnings()}
+	if s.opt.Warnings != nil {
+		answer.Warnings = append(answer.Warnings, s.opt.Warnings()...)
+	}
 	select {
 	case <-s.eng.Failed():
 		answer.Status = "not_ready"

@@ -137,7 +137,7 @@ func (s *Server) admit(c *fiber.Ctx, r *route) (*call, error) {
 	if !ok {
 		return nil, engine.Errorf(engine.Unauthorized, "Unauthorized")
 	}
-	if err := call.authenticate(s.eng, secret); err != nil {
+	if err := call.authenticate(s.eng, secret, s.opt.TrustedProxies.clientAddr(c)); err != nil {
 		return nil, err
 	}
 	if fromBrowser(c) {
@@ -153,8 +153,7 @@ func (s *Server) admit(c *fiber.Ctx, r *route) (*call, error) {
 }
 
 // authenticate finds out who calls.
-func (c *call) authenticate(eng *engine.Engine, secret string) (err error) {
-	from := ipOf(c.ctx.Context().RemoteAddr())
+func (c *call) authenticate(eng *engine.Engine, secret string, from netip.Addr) (err error) {
 	switch c.route.realm {
 	case staffToken:
 		c.staff, err = eng.AuthenticateStaff(secret, from)

@@ -26,6 +26,10 @@ type Options struct {
 	ReadTimeout, WriteTimeout, IdleTimeout time.Duration
 	// Registry holds the metrics. A new one if nil.
 	Registry *prometheus.Registry
+	// TrustedProxies are believed when they say for whom they ask. Nobody is by default.
+	TrustedProxies TrustedProxies
+	// Warnings are what an operator should look at beside what the engine knows. May be nil.
+	Warnings func() []string
 }
 
 // A Server answers HTTP requests.
