@@ -60,6 +60,8 @@ var checks = []struct {
 	{"sandbox", (*doctor).sandbox},
 	{"certificate", (*doctor).certificate},
 	{"anchor", (*doctor).anchor},
+	{"backup", (*doctor).backup},
+	{"key-export", (*doctor).keyExport},
 	{"variables", (*doctor).variables},
 	{"warnings", (*doctor).warnings},
 }

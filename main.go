@@ -34,6 +34,8 @@ type cli struct {
 	Message   messageCommand    `cmd:"" help:"Show and settle messages whose outcome is not known."`
 	Audit     auditCommand      `cmd:"" help:"Show the log of who looked at what, and check what was exported of it."`
 	Clock     clockCommand      `cmd:"" help:"Accept the clock after it jumped ahead."`
+	Backup    backupCommand     `cmd:"" help:"Make, list, verify and restore backups."`
+	Keys      keysCommand       `cmd:"" help:"Export the key files, without which a restore loses all API keys."`
 	Check     checkCommand      `cmd:"" help:"Read everything and report what is wrong. Also works on a stopped data directory."`
 	Doctor    doctorCommand     `cmd:"" help:"Look at the machine, the data directory and the server, and say what to do."`
 	Support   supportCommand    `cmd:"" help:"Write what support needs to help, without customers' data, into one file."`

@@ -23,6 +23,8 @@ func (s *server) addCommands() {
 	httpapi.AddCommand(s.admin, "log", s.setLog)
 	httpapi.AddCommand(s.admin, "process", s.process)
 	httpapi.AddCommand(s.admin, "support", s.support)
+	httpapi.AddCommand(s.admin, "backup/create", s.createBackup)
+	httpapi.AddCommand(s.admin, "backup/verify", s.verifyBackup)
 }
 
 // logInput changes level and format of the log; what is empty stays.
@@ -68,10 +70,11 @@ type checkedFlags struct {
 	Anchor      []string `json:"anchor"`
 	TLSCert     string   `json:"tlsCert"`
 	TLSKey      string   `json:"tlsKey"`
+	BackupTo    string   `json:"backupTo"`
 }
 
 func checkedOf(f serveFlags) checkedFlags {
-	return checkedFlags{f.Keys, int64(f.Reserve), int64(f.Overlay), f.Concurrency, f.Anchor, f.TLSCert, f.TLSKey}
+	return checkedFlags{f.Keys, int64(f.Reserve), int64(f.Overlay), f.Concurrency, f.Anchor, f.TLSCert, f.TLSKey, f.Backup.To}
 }
 
 func (s *server) process(httpapi.Nothing) (processOutput, error) {

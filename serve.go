@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"tuco/backup/keeper"
 	"tuco/engine"
 	"tuco/engine/auditlog/forward"
 	"tuco/engine/dispatch"
@@ -47,6 +48,7 @@ type serveFlags struct {
 	Anchor            []string       `help:"Where the newest checkpoint of the audit log is kept outside the database: a file, a directory, or + and a file that is appended to. May be given more than once; DATA/anchor by default." sep:"none" placeholder:"PATH"`
 	AuditRetention    time.Duration  `help:"How long the bodies of audit entries are kept at least, such as 26280h; for ever by default. Agreements can ask for longer." placeholder:"DURATION"`
 	AuditForward      []string       `help:"Where the audit log is exported to while it grows: file:///DIR, syslog://HOST:PORT or syslog+tls://HOST:PORT, with ?format= and others; see docs/audit.md. May be given more than once." sep:"none" placeholder:"URL"`
+	Backup            backupFlags    `embed:"" prefix:"backup-"`
 	AllowNetworkFs    bool           `help:"Open a database on a network file system, where locks can't be relied on."`
 	Concurrency       int            `help:"Most connections at a time." default:"10000"`
 	DrainTimeout      time.Duration  `help:"How long requests and sends that were begun may take after SIGTERM." default:"30s"`
@@ -99,6 +101,7 @@ type server struct {
 	disp    *dispatch.Dispatcher
 	notes   *notice.Deliverer
 	forward *forward.Forwarder
+	backups *keeper.Keeper // nil if there are none
 	api     *httpapi.Server
 	admin   *httpapi.AdminServer
 	ln      *listen.Listener
@@ -172,7 +175,7 @@ func (s *server) start() (err error) {
 	}
 	s.eng, err = engine.Open(engine.Options{
 		Dir: f.Data, KeysDir: f.Keys, MaxSize: int64(f.MaxSize), Reserve: int64(f.Reserve), Overlay: int64(f.Overlay), StagingTransports: f.StagingTransports,
-		AllowFetch: f.AllowFetch, AllowNetworkFS: f.AllowNetworkFs, Anchors: f.Anchor, AuditRetention: f.AuditRetention, Log: log,
+		AllowFetch: f.AllowFetch, AllowNetworkFS: f.AllowNetworkFs, Anchors: f.Anchor, AuditRetention: f.AuditRetention, KeepLog: f.Backup.keepLog(), Log: log,
 	})
 	if err != nil {
 		return err
@@ -215,6 +218,9 @@ func (s *server) start() (err error) {
 	httpapi.NoticeGauge(registry, s.notes.Waiting)
 	s.admin = httpapi.NewAdmin(s.eng, version, log)
 	s.addCommands()
+	if err := s.startBackups(); err != nil {
+		return err
+	}
 	s.forward, err = s.eng.ForwardAudit(sinks, forward.Options{Product: version, Log: log})
 	if err == nil {
 		httpapi.ForwardGauges(registry, s.forward)
@@ -341,7 +347,7 @@ func (s *server) stop() error {
 		err = fmt.Errorf("requests were still under way after %v and got no answer; see --drain-timeout", s.flags.DrainTimeout)
 	}
 	sends.Wait()
-	err = errors.Join(err, s.stopAudit(ctx))
+	err = errors.Join(err, s.stopAudit(ctx), s.stopBackups(ctx))
 	// The socket goes before the lock: after it, the name may be another server's.
 	err = errors.Join(err, os.Remove(filepath.Join(s.flags.Data, socketName)), s.eng.Close())
 	if err == nil {
@@ -376,6 +382,9 @@ func (s *server) abandon() {
 	}
 	if s.notes != nil {
 		s.notes.Stop(0)
+	}
+	if s.backups != nil {
+		s.backups.Stop()
 	}
 	if s.eng != nil {
 		s.eng.Close()

@@ -95,8 +95,11 @@ func (s *server) refresh(now bool) {
 
 // warnings are what an operator should look at beside what the engine knows.
 func (s *server) warnings() (list []string) {
+	if s.backups != nil {
+		list = s.backups.Warnings()
+	}
 	if s.certificates == nil {
-		return nil
+		return list
 	}
 	if s.certificate.failed.Load() {
 		list = append(list, "There is no new TLS certificate, though there should be: the log says why. What there was goes on.")

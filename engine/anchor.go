@@ -49,6 +49,10 @@ func (a anchor) read(installation string) ([]byte, error) {
 	return data, err
 }
 
+// ReadAnchor returns the checkpoint that the anchor at path has of an installation, in any of the forms of [Options.Anchors];
+// nil if it has none.
+func ReadAnchor(path, installation string) ([]byte, error) { return anchor(path).read(installation) }
+
 // largestCheckpoint returns the whole checkpoint of the most lines in a file that is appended to. One that a crash cut short
 // is left out.
 func largestCheckpoint(data []byte, installation string) (largest []byte) {

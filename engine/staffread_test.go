@@ -258,7 +258,7 @@ func TestStaffRefused(t *testing.T) {
 	in.StartAt = w.clock.now().Add(time.Hour)
 	r := w.ask(s, in)
 	no("while it waits", CodeAccessPending, nil)
-	r = w.approve(owner, r)
+	w.approve(owner, r)
 	no("before it starts", CodeAccessNotStarted, nil)
 	w.clock.pass(time.Hour)
 	w.read(s, w.look(KindLeads))

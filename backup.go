@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"tuco/backup"
+	"tuco/backup/keeper"
+	"tuco/engine"
+	"tuco/httpapi"
+	"tuco/kv"
+)
+
+// backupFlags say which backups the server makes, and where.
+type backupFlags struct {
+	To             string        `help:"Where backups go: a directory, which must be there, or s3://BUCKET/PREFIX?endpoint=HOST. Without it there are none." placeholder:"TARGET"`
+	Recipient      []string      `help:"Public age key to which backups are encrypted; may be given more than once. Its private key opens them: keep that elsewhere." placeholder:"AGE1…"`
+	Plain          bool          `help:"Do not encrypt backups."`
+	Identity       string        `help:"File of private age keys with which the server verifies its own backups; without it only their digests are compared." type:"path" placeholder:"FILE"`
+	Schedule       string        `help:"When full backups are made, as cron writes it, in UTC." default:"17 2 * * *" placeholder:"CRON"`
+	VerifySchedule string        `help:"When the newest backup is restored into a scratch directory and read, as cron writes it, in UTC." default:"41 3 * * *" placeholder:"CRON"`
+	Ship           time.Duration `help:"How far the shipped changes may be behind: what a lost disk costs." default:"5s"`
+	MaxAge         time.Duration `help:"Age of the newest full backup from which on it is warned of." default:"26h"`
+	Pace           size          `help:"Bytes a second at which a full backup reads the database; 0 is any." default:"64MiB" placeholder:"SIZE"`
+	KeepLast       int           `help:"Full backups to keep: the newest ones." default:"3"`
+	KeepDaily      int           `help:"Full backups to keep: the newest of each of so many days." default:"7"`
+	KeepWeekly     int           `help:"Full backups to keep: the newest of each of so many weeks." default:"4"`
+	KeepMonthly    int           `help:"Full backups to keep: the newest of each of so many months." default:"6"`
+}
+
+// keptLog is how much of the redo log a server with backups keeps over a stop, so that the chain goes on.
+const keptLog = 64 << 20
+
+func (f *backupFlags) keepLog() int64 {
+	if f.To == "" {
+		return 0
+	}
+	return keptLog
+}
+
+// startBackups begins to make backups, if that is asked for.
+func (s *server) startBackups() error {
+	f := s.flags.Backup
+	if f.To == "" {
+		return nil
+	}
+	target, err := backup.OpenTarget(f.To)
+	if err != nil {
+		return fmt.Errorf("--backup-to: %w", err)
+	}
+	opt := keeper.Options{
+		Engine: s.eng, Product: version, Dir: s.flags.Data, Target: target, Encryption: backup.Encryption{Recipients: f.Recipient, Plain: f.Plain},
+		Keep:     backup.Keep{Last: f.KeepLast, Daily: f.KeepDaily, Weekly: f.KeepWeekly, Monthly: f.KeepMonthly},
+		Schedule: f.Schedule, Verify: f.VerifySchedule, Ship: f.Ship, MaxAge: f.MaxAge, Pace: int64(f.Pace), Log: s.log,
+	}
+	if f.Identity != "" {
+		if opt.Keys.Identities, err = backup.ReadIdentities(f.Identity); err != nil {
+			return fmt.Errorf("--backup-identity: %w", err)
+		}
+	}
+	if s.backups, err = keeper.Start(opt); err != nil {
+		return fmt.Errorf("backups: %w; say --backup-recipient or --backup-plain", err)
+	}
+	s.backupGauges()
+	return nil
+}
+
+// stopBackups ships the rest. Nothing may be written after it.
+func (s *server) stopBackups(ctx context.Context) error {
+	if s.backups == nil {
+		return nil
+	}
+	if err := s.eng.FlushKeyUse(); err != nil {
+		s.log.Warn().Err(err).Msg("last uses of keys not written")
+	}
+	if err := s.backups.Finish(ctx); err != nil {
+		s.log.Warn().Err(err).Msg("the last changes were not shipped; they are after the next start")
+	}
+	return nil
+}
+
+// backupInput asks a running server for a full backup; where to is empty, as it is configured.
+type backupInput struct {
+	To         string   `json:"to,omitzero"`
+	Recipients []string `json:"recipients,omitzero"`
+	Passphrase string   `json:"passphrase,omitzero"`
+	Plain      bool     `json:"plain,omitzero"`
+}
+
+// backupOutput is a backup that was made.
+type backupOutput struct {
+	Name     string           `json:"name"`
+	Bytes    int64            `json:"bytes"`
+	Records  map[string]int64 `json:"records"`
+	Took     string           `json:"took"`
+	Position kv.Position      `json:"position"`
+}
+
+func (s *server) createBackup(in backupInput) (backupOutput, error) {
+	began := time.Now()
+	if in.To == "" {
+		if s.backups == nil {
+			return backupOutput{}, engine.Errorf(engine.Invalid, "No backups are configured: name a target with --to, or start the server with --backup-to")
+		}
+		name, err := s.backups.Full(context.Background())
+		return backupOutput{Name: name.String(), Bytes: s.backups.Status().FullBytes, Took: time.Since(began).Round(time.Millisecond).String(), Position: name.To}, err
+	}
+	return makeBackup(s.eng, s.flags.Data, in)
+}
+
+// makeBackup makes one full backup of an open engine.
+func makeBackup(eng *engine.Engine, dir string, in backupInput) (out backupOutput, err error) {
+	began := time.Now()
+	target, err := backup.OpenTarget(in.To)
+	if err != nil {
+		return out, err
+	}
+	o, err := keeper.Pack(context.Background(), keeper.Options{
+		Engine: eng, Product: version, Dir: dir, Encryption: backup.Encryption{Recipients: in.Recipients, Passphrase: in.Passphrase, Plain: in.Plain},
+	})
+	if err != nil {
+		return out, err
+	}
+	defer o.Close()
+	name := o.Manifest.Name()
+	err = target.Put(context.Background(), name.String(), o)
+	return backupOutput{name.String(), o.Size(), o.Manifest.Records, time.Since(began).Round(time.Millisecond).String(), o.Manifest.To}, err
+}
+
+// verifyBackup verifies the newest backup of a running server.
+func (s *server) verifyBackup(httpapi.Nothing) (verificationOutput, error) {
+	if s.backups == nil {
+		return verificationOutput{}, engine.Errorf(engine.Invalid, "No backups are configured: name a target")
+	}
+	v, err := s.backups.Verify(context.Background())
+	return newVerificationOutput(v), err
+}
+
+// verificationOutput is what a verification found.
+type verificationOutput struct {
+	Name         string           `json:"name"`
+	Logs         int              `json:"logs"`
+	Depth        string           `json:"depth"` // records: everything was restored and read; digests: only compared with the manifests
+	State        *time.Time       `json:"state"`
+	Records      map[string]int64 `json:"records"`
+	AuditEntries uint64           `json:"auditEntries"`
+	Faults       []string         `json:"faults"`
+	Took         string           `json:"took"`
+}
+
+func newVerificationOutput(v keeper.Verification) verificationOutput {
+	out := verificationOutput{
+		Name: v.Name, Logs: v.Logs, Depth: v.Depth, Records: v.Records, AuditEntries: v.Entries, Faults: append([]string{}, v.Faults...),
+		Took: v.Took.Round(time.Millisecond).String(),
+	}
+	if !v.State.IsZero() {
+		out.State = &v.State
+	}
+	return out
+}
+
+// absolute makes a directory of a target absolute, since the server's working directory is another one.
+func absolute(target string) (string, error) {
+	if target == "" || len(target) > 5 && target[:5] == "s3://" {
+		return target, nil
+	}
+	return filepath.Abs(target)
+}
