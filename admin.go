@@ -397,12 +397,17 @@ func (c messageUnknown) Run(out *output) error {
 }
 
 type messageSettle struct {
-	idArg
-	As string `required:"" enum:"sent,failed,pending" help:"sent, failed, or pending to send it again: it may then arrive twice."`
+	adminFlags
+	ID        string `arg:"" optional:"" help:"The message's id."`
+	Workspace string `help:"All messages of this workspace whose outcome is not known, in place of one." placeholder:"ID"`
+	As        string `required:"" enum:"sent,failed,pending" help:"sent, failed, or pending to send it again: it may then arrive twice."`
 }
 
 func (c messageSettle) Run(out *output) error {
-	return c.call(out, "message/settle", httpapi.SettleInput{ID: c.ID, As: c.As})
+	if (c.ID == "") == (c.Workspace == "") {
+		return &usageError{"name a message, or all of a workspace with --workspace"}
+	}
+	return c.call(out, "message/settle", httpapi.SettleInput{ID: c.ID, WorkspaceID: c.Workspace, As: c.As})
 }
 
 type clockCommand struct {

@@ -270,7 +270,7 @@ func (c backupRestore) explain(w io.Writer, p *keeper.RestorePlan) {
 	say := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 	say("Restore %s of installation %s, with %d objects of changes after it, into %q.", p.Full.String(), p.Installation, p.Logs, c.Data)
 	say("  customer data as of   %s", p.State.UTC().Format(time.RFC3339))
-	say("  audit log             a new restore epoch, %d; the old entries stay", p.Epoch+1)
+	say("  audit log             a new restore epoch; the old entries stay")
 	say("  workspaces            READ_ONLY (maintenance) until 'tuco workspace active ID'; nothing is sent by itself")
 	say("  messages              what was not final is of unknown outcome; 'tuco message settle' decides, unless the server was stopped after its last change")
 	say("  usage                 today counts as used up, unless the server was stopped after its last change")

@@ -20,8 +20,8 @@ func TestNames(t *testing.T) {
 		m    Manifest
 		want string
 	}{
-		{full, "0123456789abcdef/000001/full-0000000000004096-20260412T120000Z.tuco"},
-		{log, "0123456789abcdef/000001/log-0000000000000007-0000000000000009.tuco"},
+		{full, "0123456789abcdef/0000000001/full-0000000000004096-20260412T120000Z.tuco"},
+		{log, "0123456789abcdef/0000000001/log-0000000000000007-0000000000000009.tuco"},
 	} {
 		got := tt.m.Name().String()
 		if n, ok := ParseName(got); got != tt.want || !ok || n != tt.m.Name() {
@@ -29,10 +29,10 @@ func TestNames(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{
-		"", "x", "i/000001/full-1-20260412T120000Z.tuco", "i/1/log-0000000000000007-0000000000000009.tuco", "i/000001/log-0000000000000009-0000000000000009.tuco",
-		"i/000001/full-0000000000004096-20261312T120000Z.tuco", "i/000001/full-0000000000004096-20260412T120000Z.tuco.tmp",
-		"I/000001/full-0000000000004096-20260412T120000Z.tuco", "a/i/000001/full-0000000000004096-20260412T120000Z.tuco",
-		"i/000001/full-9999999999999999-20260412T120000Z.tuco", "i/000001/log-0000000000000007-9999999999999999.tuco", "i/000001/log-0000000000000007-0000000000000009.tuco\n",
+		"", "x", "i/0000000001/full-1-20260412T120000Z.tuco", "i/1/log-0000000000000007-0000000000000009.tuco", "i/0000000001/log-0000000000000009-0000000000000009.tuco",
+		"i/0000000001/full-0000000000004096-20261312T120000Z.tuco", "i/0000000001/full-0000000000004096-20260412T120000Z.tuco.tmp",
+		"I/0000000001/full-0000000000004096-20260412T120000Z.tuco", "a/i/0000000001/full-0000000000004096-20260412T120000Z.tuco",
+		"i/0000000001/full-9999999999999999-20260412T120000Z.tuco", "i/0000000001/log-0000000000000007-9999999999999999.tuco", "i/0000000001/log-0000000000000007-0000000000000009.tuco\n",
 	} {
 		if n, ok := ParseName(bad); ok {
 			t.Errorf("%q is taken for %v", bad, n)
@@ -41,9 +41,9 @@ func TestNames(t *testing.T) {
 }
 
 func FuzzName(f *testing.F) {
-	f.Add("0123456789abcdef/000001/full-0000000000004096-20260412T120000Z.tuco")
-	f.Add("-/000000/log-0000000000000000-0000000000000001.tuco")
-	f.Add("0-a/000001/log-0000000000000007-0000000000000009.tuco")
+	f.Add("0123456789abcdef/0000000001/full-0000000000004096-20260412T120000Z.tuco")
+	f.Add("-/0000000000/log-0000000000000000-0000000000000001.tuco")
+	f.Add("0-a/0000000001/log-0000000000000007-0000000000000009.tuco")
 	f.Fuzz(func(t *testing.T, s string) {
 		if n, ok := ParseName(s); ok && (n.String() != s || checkName(s) != nil) {
 			t.Errorf("%q is parsed as %q", s, n)
@@ -95,7 +95,7 @@ func show(p Plan) string {
 
 // TestCatalogue: which objects lead where, and what is missing.
 func TestCatalogue(t *testing.T) {
-	s := seriesOf(t, "foreign.txt", "i/000001/notes", fullAt(100), logAt(100, 150), logAt(150, 250), fullAt(200), logAt(250, 300), logAt(400, 500), fullAt(450), logAt(500, 600), logAt(500, 550))
+	s := seriesOf(t, "foreign.txt", "i/0000000001/notes", fullAt(100), logAt(100, 150), logAt(150, 250), fullAt(200), logAt(250, 300), logAt(400, 500), fullAt(450), logAt(500, 600), logAt(500, 550))
 	if got, want := fmt.Sprint(s.Gaps()), "[{300 400}]"; got != want {
 		t.Errorf("gaps %s, want %s", got, want)
 	}

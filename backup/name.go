@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	maxEpoch    = 999_999
+	maxEpoch    = 9_999_999_999
 	maxPosition = maxNumber // 16 digits
 )
 
@@ -30,7 +30,7 @@ type Name struct {
 
 const nameTime = "20060102T150405Z"
 
-var namePattern = regexp.MustCompile(`^([a-z0-9][a-z0-9-]{0,63})/(\d{6})/(?:full-(\d{16})-(\d{8}T\d{6}Z)|log-(\d{16})-(\d{16}))\.tuco$`)
+var namePattern = regexp.MustCompile(`^([a-z0-9][a-z0-9-]{0,63})/(\d{10})/(?:full-(\d{16})-(\d{8}T\d{6}Z)|log-(\d{16})-(\d{16}))\.tuco$`)
 
 // Name returns the name of an object that is full or a log.
 func (m *Manifest) Name() Name {
@@ -42,7 +42,7 @@ func (m *Manifest) Name() Name {
 }
 
 func (n Name) String() string {
-	dir := fmt.Sprintf("%s/%06d/", n.Installation, n.Epoch)
+	dir := fmt.Sprintf("%s/%010d/", n.Installation, n.Epoch)
 	if n.Kind == Full {
 		return fmt.Sprintf("%sfull-%016d-%s.tuco", dir, n.To, n.Time.UTC().Format(nameTime))
 	}
@@ -56,7 +56,7 @@ func ParseName(s string) (n Name, ok bool) {
 		return Name{}, false
 	}
 	n = Name{Installation: m[1], Kind: Log, From: position(m[5]), To: position(m[6])}
-	n.Epoch, _ = strconv.ParseUint(m[2], 10, 64) // six digits
+	n.Epoch, _ = strconv.ParseUint(m[2], 10, 64) // ten digits
 	if m[3] != "" {
 		n.Kind, n.From, n.To = Full, 0, position(m[3])
 		var err error

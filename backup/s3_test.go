@@ -66,7 +66,7 @@ func TestS3ForeignUploads(t *testing.T) {
 	b := s.target("")
 	b.now = func() time.Time { return time.Now().Add(1000 * time.Hour) }
 	core := minio.Core{Client: b.client}
-	if _, err := core.NewMultipartUpload(t.Context(), b.name, "x/000001/other.bin", minio.PutObjectOptions{}); err != nil {
+	if _, err := core.NewMultipartUpload(t.Context(), b.name, "x/0000000001/other.bin", minio.PutObjectOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Put(t.Context(), Name{Installation: "x", Epoch: 1, Kind: Log, From: 2, To: 3}.String(), strings.NewReader("x")); err != nil {

@@ -18,7 +18,7 @@ import (
 // activated is a command that gets sockets as systemd hands them over.
 func activated(t *testing.T, dir string, sockets ...*os.File) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`, binary, "serve", "--data", dir, "--listen", "127.0.0.1:1", "--reserve", "1MiB")
+	cmd := exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`, binary, "serve", "--data", dir, "--listen", "127.0.0.1:99999", "--reserve", "1MiB")
 	cmd.ExtraFiles = sockets
 	cmd.Env = append(os.Environ(), fmt.Sprintf("LISTEN_FDS=%d", len(sockets)))
 	return cmd

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -161,7 +162,7 @@ func TestUnixSocket(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "http.sock")
 	s := serve(t, filepath.Join(dir, "d"), "--listen", "unix:"+path)
-	over := &http.Client{Timeout: patience, Transport: &http.Transport{Dial: func(_, _ string) (net.Conn, error) { return net.Dial("unix", path) }}}
+	over := &http.Client{Timeout: patience, Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) }}}
 	for _, got := range []string{asked(t, over, "http://socket/livez"), asked(t, fresh, s.url+"/livez")} {
 		if got != `{"status":"ok"}` {
 			t.Error(got)

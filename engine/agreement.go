@@ -133,7 +133,7 @@ func (d decider) addAgreement(in Agreement) (Agreement, error) {
 	if err := in.Controls.check(); err != nil {
 		return Agreement{}, err
 	}
-	a, err := kv.UpdateCritical(d.e.db, func(tx *kv.Tx) (Agreement, error) {
+	a, err := kv.Update(d.e.db, func(tx *kv.Tx) (Agreement, error) {
 		a := Agreement{
 			Workspace: d.workspace, Type: in.Type, Reference: in.Reference, From: in.From.UTC(), To: in.To.UTC(),
 			Controls: in.Controls, AddedBy: d.id, Added: tx.Now,
@@ -155,6 +155,9 @@ func (d decider) addAgreement(in Agreement) (Agreement, error) {
 		}
 		if n >= maxAgreements {
 			return a, Errorf(Conflict, "A workspace has at most %d agreements", maxAgreements).With(CodeTooMany)
+		}
+		if err := d.pace(tx.Now); err != nil {
+			return a, err
 		}
 		was := effective(tx, d.workspace, tx.Now)
 		a.ID = AgreementID(newSystemID(tx, "agreement"))
@@ -181,7 +184,7 @@ func (a Admin) RemoveAgreement(id WorkspaceID, agreement string) (Agreement, err
 }
 
 func (d decider) removeAgreement(id string) (Agreement, error) {
-	a, err := kv.UpdateCritical(d.e.db, func(tx *kv.Tx) (a Agreement, err error) {
+	a, err := kv.Update(d.e.db, func(tx *kv.Tx) (a Agreement, err error) {
 		if err := d.still(tx); err != nil {
 			return a, err
 		}
@@ -196,6 +199,9 @@ func (d decider) removeAgreement(id string) (Agreement, error) {
 			return a, customerDecides()
 		case !a.Removed.IsZero():
 			return a, nil
+		}
+		if err := d.pace(tx.Now); err != nil {
+			return a, err
 		}
 		if err := d.e.endCut(tx, d.workspace, tx.Now); err != nil {
 			return a, err

@@ -161,10 +161,12 @@ type audit struct {
 	missing int                        // and how many there should have been, of a log that had entries
 	trouble atomic.Pointer[error]      // why the log can't be relied on; nil if it can
 	started atomic.Bool                // a server runs: see StartAudit
+	longAgo atomic.Bool                // the newest entry at the opening was so old that the clock may be wrong
 	misuses misuses
 	pending pendingEntries
 
-	nextDrop time.Time // see retire
+	nextDrop  time.Time    // see retire
+	exporting sync.RWMutex // held for reading by who reads lines of before, and needs all of them
 
 	mu     sync.Mutex // one checkpoint, or new key, at a time
 	signer note.Signer
@@ -212,6 +214,9 @@ func (e *Engine) openAudit() error {
 		return err
 	}
 	a.found, a.missing = e.checkAnchors()
+	if last := e.lastEntry(); !last.IsZero() && e.opt.Now().Sub(last) > longAgo {
+		a.longAgo.Store(true)
+	}
 	return nil
 }
 
@@ -458,7 +463,7 @@ func readAuditKey(dir, id string) (skey string, err error) {
 func (e *Engine) StartAudit(version string) error {
 	e.audit.started.Store(true)
 	e.audit.pending.add(auditlog.Entry{Event: "server.started", Actor: systemActor, Detail: map[string]string{
-		"version": version, "anchors": strconv.Itoa(e.audit.found), "recovered": strconv.FormatInt(e.db.Recovery().Transactions, 10),
+		"reserve": strconv.FormatInt(e.opt.Reserve, 10), "version": version, "anchors": strconv.Itoa(e.audit.found), "recovered": strconv.FormatInt(e.db.Recovery().Transactions, 10),
 	}})
 	err := e.recordPending()
 	if errors.Is(err, kv.ErrNoRoom) {

@@ -23,6 +23,8 @@ const auditChunk = 1000
 // export writes a bundle. That it was made is itself an entry, the last one of a bundle that has no end: so a workspace's
 // bundle proves that nothing of its part is missing up to there.
 func (e *Engine) export(w io.Writer, version string, r AuditRange, by exporter) (bundle.Manifest, error) {
+	e.audit.exporting.RLock() // no body is dropped between the manifest and the lines
+	defer e.audit.exporting.RUnlock()
 	x, err := e.auditExport(version, r, by)
 	if err != nil {
 		return bundle.Manifest{}, exportError(err)

@@ -146,6 +146,7 @@ func (a Admin) RotateAuditor(id AuditorID, overlap time.Duration) (Auditor, stri
 }
 
 func (a Admin) changeAuditor(id AuditorID, fn func(tx *kv.Tx, u *Auditor) error) (Auditor, error) {
+	defer a.e.anchorNow()
 	u, err := kv.UpdateCritical(a.e.db, func(tx *kv.Tx) (Auditor, error) {
 		u, ok := Auditor{}, isSystemID(string(id), "auditor")
 		if ok {

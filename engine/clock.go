@@ -106,6 +106,7 @@ func (a Admin) AcceptClock() error {
 		return err
 	}
 	a.e.clock.accept()
+	a.e.audit.longAgo.Store(false)
 	for _, t := range a.e.allTenants() {
 		a.e.work.wakeAll(t)
 	}

@@ -218,6 +218,7 @@ func (e *Engine) RevokeAccess(who Caller, id string) (AccessRequest, error) {
 func (a Admin) RevokeAccess(id string) (AccessRequest, error) { return a.decider().revoke(id) }
 
 func (d decider) revoke(id string) (AccessRequest, error) {
+	defer d.e.anchorNow()
 	return d.decide(id, "access.revoked", func(tx *kv.Tx, r *AccessRequest) error {
 		if r.Status != AccessApproved {
 			return decidedAlready(r)

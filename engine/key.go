@@ -19,18 +19,21 @@ import (
 // A Key is an API key: a credential of one workspace and environment. Rotating it gives it another
 // secret; its id stays.
 type Key struct {
-	ID       KeyID          `json:"id"`
-	Name     string         `json:"name"`
-	Role     Role           `json:"role,omitzero"` // empty: the scopes were listed
-	Scopes   []Scope        `json:"scopes"`
-	MadeBy   string         `json:"madeBy"` // operator, or a key's id
-	Allow    []netip.Prefix `json:"allow,omitzero"`
-	Disabled bool           `json:"disabled,omitzero"`
-	Revoked  time.Time      `json:"revoked,omitzero"`
-	Expires  time.Time      `json:"expires,omitzero"`
-	Secrets  []KeySecret    `json:"secrets"`
-	Created  time.Time      `json:"created"`
-	Updated  time.Time      `json:"updated"`
+	ID     KeyID   `json:"id"`
+	Name   string  `json:"name"`
+	Role   Role    `json:"role,omitzero"` // empty: the scopes were listed
+	Scopes []Scope `json:"scopes"`
+	MadeBy string  `json:"madeBy"` // operator, or a key's id
+	// OperatorMade says that the operator made it, gave it a secret, or has the key that made it, by itself: what it is
+	// shown is recorded. The children of a key that may approve staff access are the customer's own.
+	OperatorMade bool           `json:"operatorMade,omitzero"`
+	Allow        []netip.Prefix `json:"allow,omitzero"`
+	Disabled     bool           `json:"disabled,omitzero"`
+	Revoked      time.Time      `json:"revoked,omitzero"`
+	Expires      time.Time      `json:"expires,omitzero"`
+	Secrets      []KeySecret    `json:"secrets"`
+	Created      time.Time      `json:"created"`
+	Updated      time.Time      `json:"updated"`
 }
 
 // A KeySecret is what is kept of a secret: enough to know it again, not enough to use it.
@@ -199,7 +202,7 @@ func (who Caller) createKey(tx *kv.Tx, in NewKey, secret string) (Key, error) {
 		return Key{}, err
 	}
 	k := Key{
-		ID: newID[keyKind](tx, who.env), Name: in.Name, Role: in.Role, Scopes: scopes.List(), MadeBy: who.madeBy(),
+		ID: newID[keyKind](tx, who.env), Name: in.Name, Role: in.Role, Scopes: scopes.List(), MadeBy: who.madeBy(), OperatorMade: who.byOperator(),
 		Allow: in.Allow, Expires: in.Expires, Created: tx.Now, Updated: tx.Now,
 	}
 	if err := who.env.addSecret(tx, &k, secret); err != nil {
@@ -213,9 +216,14 @@ func (who Caller) createKey(tx *kv.Tx, in NewKey, secret string) (Key, error) {
 	return k, who.recordKey(tx, created, k)
 }
 
+// byOperator tells whether the operator asks, or may: with a key of its making that is not the customer's owner key.
+func (who Caller) byOperator() bool {
+	return who.operator || who.operatorMade && !who.scopes.Has(AccessApprove)
+}
+
 // closed refuses the operator keys of a workspace that is closed to staff: who has one is no way round that.
 func (who Caller) closed(tx *kv.Tx) error {
-	if !who.operator || policyOf(tx, who.tenant.id).Mode != PolicyClosed {
+	if !who.byOperator() || policyOf(tx, who.tenant.id).Mode != PolicyClosed {
 		return nil
 	}
 	return Errorf(Forbidden, "This workspace is closed to staff, so the operator can make or widen no key of it: the customer can, or change that policy").With(CodePolicyClosed)
@@ -469,6 +477,7 @@ func (e *Engine) RotateKey(who Caller, id string, overlap time.Duration) (Key, s
 		case len(k.Secrets) >= maxSecrets && overlap > 0:
 			return Errorf(Conflict, "A key has at most %d secrets at a time: rotate it without overlap, or wait until one has ended", maxSecrets).With(CodeTooMany)
 		}
+		k.OperatorMade = k.OperatorMade || who.byOperator()
 		k.Secrets = retireSecrets(k.Secrets, tx.Now, overlap, func(digest []byte) { credentials.Delete(tx, digest) })
 		return who.env.addSecret(tx, k, secret)
 	})
@@ -511,6 +520,7 @@ func (who Caller) changeKey(id string, entry auditlog.Entry, fn func(tx *kv.Tx, 
 	if err != nil {
 		return Key{}, err
 	}
+	defer who.tenant.engine.anchorNow()
 	return changeAccess(who.tenant, func(tx *kv.Tx) (Key, error) {
 		k, ok := who.env.keys().Get(tx, key.key())
 		if !ok {

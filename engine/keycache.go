@@ -155,7 +155,7 @@ func (e *Engine) principalOf(env *environment, k Key, digest [32]byte, epoch uin
 	return &principal{
 		digest: digest, epoch: epoch, expires: expires, allow: k.Allow, use: e.keys.lastUse(env, digest),
 		disabled: k.Disabled || !k.Revoked.IsZero(),
-		caller:   Caller{tenant: env.tenant, env: env, key: k.ID, scopes: scopes, operatorMade: k.MadeBy == operatorID},
+		caller:   Caller{tenant: env.tenant, env: env, key: k.ID, scopes: scopes, operatorMade: k.OperatorMade || k.MadeBy == operatorID},
 	}, nil
 }
 

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"slices"
 
 	"tuco/engine/auditlog"
@@ -30,8 +31,7 @@ const maxEntryPersons = 1000
 // Errors: [Unauthorized] if the workspace is gone.
 func (e *Engine) RecordKeyRead(who Caller, r KeyRead) error {
 	if e.roomScarce() {
-		e.audit.misuses.add(misuse{"key.read", who.tenant.id, who.env.name, who.key.String(), "the disk is nearly full, so reads are counted: " + r.Operation})
-		return nil
+		return e.countKeyRead(who, r)
 	}
 	persons := slices.Compact(slices.Sorted(slices.Values(r.Persons)))
 	_, err := kv.UpdateCritical(e.db, func(tx *kv.Tx) (struct{}, error) {
@@ -48,7 +48,15 @@ func (e *Engine) RecordKeyRead(who Caller, r KeyRead) error {
 			entry.Records = 0 // the rest of the persons
 		}
 	})
+	if errors.Is(err, kv.ErrNoRoom) {
+		return e.countKeyRead(who, r)
+	}
 	return storageError(err)
+}
+
+func (e *Engine) countKeyRead(who Caller, r KeyRead) error {
+	e.audit.misuses.add(misuse{"key.read", who.tenant.id, who.env.name, who.key.String(), "the disk is nearly full, so reads are counted: " + r.Operation})
+	return nil
 }
 
 // roomForReads refuses reads of staff, with [Unavailable] and [CodeAuditUnavailable], while the log can't be relied on, and

@@ -99,6 +99,7 @@ var (
 		{"role", "Role", true, func(k *Key) any { return string(k.Role) }},
 		{"scopes", "Scopes", true, func(k *Key) any { return k.Scopes }},
 		{"madeBy", "MadeBy", true, func(k *Key) any { return k.MadeBy }}, // an id, or operator
+		{"operatorMade", "OperatorMade", true, func(k *Key) any { return k.OperatorMade }},
 		{"disabled", "Disabled", true, func(k *Key) any { return k.Disabled }},
 		{"revoked", "Revoked", true, func(k *Key) any { return k.Revoked }},
 		{"expires", "Expires", true, func(k *Key) any { return k.Expires }},

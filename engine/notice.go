@@ -33,7 +33,7 @@ func (h *noticeHook) tell(w WorkspaceID) {
 // isNotice tells whether the customer is told of an event: of requests, decisions, ends of grants, and reads.
 func isNotice(event string) bool {
 	switch event {
-	case "staff.read", "staff.refused", "key.read", "policy.changed":
+	case "staff.read", "staff.refused", "policy.changed", "key.read", "key.created", "key.rotated", "key.changed", "key.revoked":
 		return true
 	}
 	return strings.HasPrefix(event, "access.") || strings.HasPrefix(event, "agreement.")

@@ -71,11 +71,24 @@ func (e *Engine) SetAccessPolicy(who Caller, p Policy) (Policy, error) {
 		return Policy{}, err
 	}
 	d := who.decider()
-	p, err := kv.UpdateCritical(e.db, func(tx *kv.Tx) (Policy, error) {
+	update := kv.Update[Policy]
+	if p.Mode == PolicyClosed { // which must be possible on a full disk
+		update = kv.UpdateCritical[Policy]
+		defer e.anchorNow()
+	}
+	p, err := update(e.db, func(tx *kv.Tx) (Policy, error) {
 		if err := d.still(tx); err != nil {
 			return p, err
 		}
 		was, now := policyOf(tx, d.workspace), p
+		if !was.Updated.IsZero() && was.Mode == now.Mode && was.OperatorDecides == now.OperatorDecides {
+			return was, nil // no entry for what changes nothing
+		}
+		if now.Mode != PolicyClosed {
+			if err := d.pace(tx.Now); err != nil {
+				return was, err
+			}
+		}
 		now.Updated, now.UpdatedBy = tx.Now, d.id
 		policies.Put(tx, []byte(d.workspace), now)
 		entry := d.entry("policy.changed")

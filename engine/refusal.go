@@ -30,6 +30,19 @@ func (p *pace) take(credential string, now time.Time, most int) bool {
 	return p.count[credential] <= most
 }
 
+// pace refuses a key's changes of policy and agreements beyond maxRefusals in a minute: each is an entry that stays. What takes
+// rights away is never refused.
+func (d decider) pace(now time.Time) error {
+	if !d.operator() && !d.e.changes.take(d.id, now, maxRefusals) {
+		return tooOften(now)
+	}
+	return nil
+}
+
+func tooOften(now time.Time) *Error {
+	return &Error{Kind: QuotaExceeded, Code: CodeRateLimit, Msg: "Rate limit exceeded", RetryAfter: now.Truncate(time.Minute).Add(time.Minute).Sub(now)}
+}
+
 // recordRefusal appends the entry of what was refused, unless there were too many in this minute.
 func (e *Engine) recordRefusal(tx *kv.Tx, entry auditlog.Entry, refused *Error) error {
 	code := refused.Code

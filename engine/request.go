@@ -66,7 +66,7 @@ func (e *Engine) RequestAccess(who StaffCaller, in NewAccess) (AccessRequest, er
 		return AccessRequest{}, err
 	}
 	if now := e.opt.Now(); !e.requests.take(string(who.staff.ID), now, maxRefusals) {
-		return AccessRequest{}, &Error{Kind: QuotaExceeded, Code: CodeRateLimit, Msg: "Rate limit exceeded", RetryAfter: now.Truncate(time.Minute).Add(time.Minute).Sub(now)}
+		return AccessRequest{}, tooOften(now)
 	}
 	return refusing(e, func(tx *kv.Tx) (AccessRequest, *Error, error) {
 		s, err := who.still(tx)

@@ -37,16 +37,35 @@ type Restored struct {
 	Entries    uint64
 }
 
-// lost tells whether revocations may have been lost.
-func (r *Restore) lost(size uint64) bool {
-	return r.NewLog || !r.Complete && (r.Anchored == nil || r.Anchored.Size > size)
+// compare tells how the anchor stands to the log of size entries in the transaction: whether it has seen more, or another one;
+// and whether it proves that nothing was lost: what takes rights away is answered after the anchors have it.
+func (r *Restore) compare(tx *kv.Tx, state *auditState, size uint64) (ahead, proves bool, err error) {
+	a := r.Anchored
+	if a == nil || r.NewLog {
+		return false, false, nil
+	}
+	_, epoch, err := auditlog.ParseOrigin(a.Origin)
+	switch {
+	case err != nil || epoch > state.Epoch || epoch == state.Epoch && a.Size > size:
+		return true, false, nil
+	case epoch < state.Epoch && a.Size > state.kept(epoch): // its end was lost in a restore before this one
+		return false, false, nil
+	}
+	root, err := auditlog.Root(a.Size, auditHashes{tx})
+	if err != nil || root != a.Root {
+		return true, false, err
+	}
+	return false, epoch == state.Epoch, nil
 }
 
 // RewindError is returned by [FinishRestore] for a log that an anchor is ahead of.
-type RewindError struct{ Size, Anchored uint64 }
+type RewindError struct{ Size, Anchored uint64 } // the numbers of entries
 
 // Error says it.
 func (e *RewindError) Error() string {
+	if e.Anchored <= e.Size {
+		return "the backup's audit log is not the one that an anchor has seen: that has " + strconv.FormatUint(e.Anchored, 10) + " entries which the backup's does not begin with"
+	}
 	return "the backup's audit log has " + strconv.FormatUint(e.Size, 10) + " entries, and an anchor has seen " + strconv.FormatUint(e.Anchored, 10) +
 		": what was recorded after the backup would be lost"
 }
@@ -75,7 +94,7 @@ func FinishRestore(opt Options, r Restore) (done Restored, err error) {
 			return x.done, err
 		}
 	}
-	if x.r.lost(x.size) {
+	if x.lost {
 		err = x.disableAccounts()
 	}
 	x.done.Epoch, x.done.Workspaces = e.audit.state.Load().Epoch, len(e.allTenants())
@@ -87,7 +106,7 @@ type restorer struct {
 	e    *Engine
 	r    Restore
 	now  time.Time
-	size uint64 // entries of the log that was restored
+	lost bool // revocations may have been
 	done Restored
 }
 
@@ -100,14 +119,20 @@ type auditRestore struct {
 // begin starts the new epoch.
 func (x *restorer) begin() error {
 	e := x.e
-	size, err := kv.View(e.db, func(tx *kv.Tx) (uint64, error) { return auditNodes.Len(tx), nil })
+	state := *e.audit.state.Load()
+	var ahead, proven bool
+	size, err := kv.View(e.db, func(tx *kv.Tx) (size uint64, err error) {
+		size = auditNodes.Len(tx)
+		ahead, proven, err = x.r.compare(tx, &state, size)
+		return size, err
+	})
 	if err != nil {
 		return err
 	}
-	x.size, x.done.Entries = size, size
-	state := *e.audit.state.Load()
-	if a := x.r.Anchored; a != nil && a.Size > size && x.r.Rewind == "" && !x.r.NewLog {
-		return &RewindError{size, a.Size}
+	x.done.Entries = size
+	x.lost = x.r.NewLog || !x.r.Complete && !proven
+	if ahead && x.r.Rewind == "" {
+		return &RewindError{size, x.r.Anchored.Size}
 	}
 	detail := map[string]string{
 		"backup": x.r.Backup, "state": timeText(x.r.State), "newest": timeText(x.r.Newest), "complete": strconv.FormatBool(x.r.Complete),
@@ -123,7 +148,8 @@ func (x *restorer) begin() error {
 		detail["log"] = "new: the signing key is lost"
 	}
 	state.Restores = append(slices.Clone(state.Restores), auditRestore{state.Epoch, size})
-	state.Epoch++
+	// The second it is, so that two restores of one backup never sign for the same origin.
+	state.Epoch = max(state.Epoch+1, uint64(x.now.Unix()))
 	e.audit.state.Store(&state)
 	_, err = kv.UpdateCritical(e.db, func(tx *kv.Tx) (struct{}, error) {
 		auditStates.Put(tx, auditStateKey, state)
@@ -140,14 +166,14 @@ func (x *restorer) workspace(t *tenant) error {
 			return err
 		}
 	}
-	if !x.r.Complete {
+	if !x.r.Complete || x.r.State.Before(x.r.Newest) {
 		for _, env := range t.envs {
 			if err := x.messages(env); err != nil {
 				return err
 			}
 		}
 	}
-	if err := x.usage(t); err != nil || !x.r.lost(x.size) {
+	if err := x.usage(t); err != nil || !x.lost {
 		return err
 	}
 	return x.disableKeys(t)

@@ -54,6 +54,9 @@ func (x *restorer) planUsage(tx *kv.Tx, t *tenant, p pool, counted *tally) {
 	if !x.r.Complete {
 		u = usedSince(u, *t.plan.Load(), quota.DayOf(x.now, t.zone.Load()), t.zone.Load())
 	}
+	if u.Day == 0 { // of a workspace that was deleted since
+		u.Day = counted.newest()
+	}
 	if u.Day == 0 {
 		return
 	}
@@ -86,6 +89,14 @@ func usedSince(u PlanUsage, p Plan, today quota.Label, zone *time.Location) Plan
 	return used
 }
 
+// newest is the last day that a message carries.
+func (t *tally) newest() (day quota.Label) {
+	for d := range t.messages {
+		day = max(day, d)
+	}
+	return day
+}
+
 func (x *restorer) lineUsage(tx *kv.Tx, env *environment, own *tally) {
 	counted, today := own.byIdentity(tx, env), quota.DayOf(x.now, time.UTC)
 	limits := map[string]Line{}
@@ -108,6 +119,9 @@ func (x *restorer) lineUsage(tx *kv.Tx, env *environment, own *tally) {
 			}
 			u.Messages, u.Conversations = max(u.Messages, l.DailyMessages), max(u.Conversations, l.DailyNew)
 			u.LastSend, u.LastFirst = x.now, x.now
+		}
+		for day := range counted[identity] {
+			u.Day = max(u.Day, day)
 		}
 		if u.Day == 0 {
 			continue

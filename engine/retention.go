@@ -60,7 +60,8 @@ func (e *Engine) droppable(proven uint64) (first, end uint64, err error) {
 		from := auditLines.First(tx)
 		first = from / auditlog.SegmentSize
 		end = first
-		k := keeper{tx: tx, retention: e.opt.AuditRetention, now: map[WorkspaceID]time.Duration{}}
+		now, _ := e.clock.trusted()
+		k := keeper{tx: tx, at: now, retention: e.opt.AuditRetention, now: map[WorkspaceID]time.Duration{}}
 		for seq, line := range auditLines.Scan(tx, from, min(proven, from+dropMost*auditlog.SegmentSize)) {
 			entry, err := auditlog.ParseLine(line)
 			if err != nil {
@@ -76,9 +77,28 @@ func (e *Engine) droppable(proven uint64) (first, end uint64, err error) {
 	return first, end, err
 }
 
+// longAgo is how old the newest entry can be at an opening before the clock is doubted: then nothing is dropped until the
+// operator accepts it.
+const longAgo = 60 * day
+
+// lastEntry is when the newest entry was made; zero if there is none.
+func (e *Engine) lastEntry() (at time.Time) {
+	_, _ = kv.View(e.db, func(tx *kv.Tx) (struct{}, error) { // what can't be read is found elsewhere
+		if n := auditNodes.Len(tx); n > 0 {
+			line, _ := auditLines.Get(tx, n-1)
+			if entry, err := auditlog.ParseLine(line); err == nil {
+				at = entry.Time
+			}
+		}
+		return struct{}{}, nil
+	})
+	return at
+}
+
 // A keeper knows how long entries are kept.
 type keeper struct {
 	tx        *kv.Tx
+	at        time.Time // by the clock that is trusted
 	retention time.Duration
 	now       map[WorkspaceID]time.Duration // what the agreements of today ask for
 }
@@ -86,7 +106,7 @@ type keeper struct {
 // keeps tells whether the entry is to be kept: the operator's retention, an agreement of its workspace when it was made, or one
 // of today asks for it.
 func (k *keeper) keeps(entry *auditlog.Entry) bool {
-	age, w := k.tx.Now.Sub(entry.Time), WorkspaceID(entry.Workspace)
+	age, w := k.at.Sub(entry.Time), WorkspaceID(entry.Workspace)
 	if age < k.retention || w == "" {
 		return age < k.retention
 	}
@@ -109,10 +129,11 @@ func prunedLines(tx *kv.Tx) []bundle.Pruned {
 
 // retire drops old bodies, if it is time to look.
 func (e *Engine) retire() error {
-	now := e.opt.Now()
-	if e.opt.AuditRetention <= 0 || now.Before(e.audit.nextDrop) {
-		return nil
+	now, held := e.clock.trusted()
+	if e.opt.AuditRetention <= 0 || now.Before(e.audit.nextDrop) || held || e.audit.longAgo.Load() || !e.audit.exporting.TryLock() {
+		return nil // at the next look, or when the operator has accepted the clock
 	}
+	defer e.audit.exporting.Unlock()
 	n, err := e.dropAudit()
 	if err != nil {
 		return storageError(err)

@@ -220,6 +220,7 @@ func (a Admin) RotateStaff(id StaffID, overlap time.Duration) (Staff, string, er
 }
 
 func (a Admin) changeStaff(id StaffID, fn func(tx *kv.Tx, s *Staff) error) (Staff, error) {
+	defer a.e.anchorNow()
 	s, err := kv.UpdateCritical(a.e.db, func(tx *kv.Tx) (Staff, error) {
 		s, err := findStaff(tx, id)
 		if err != nil {

@@ -122,8 +122,11 @@ func (e *Engine) SetWebhook(who Caller, rawURL string) (shown Webhook, secret st
 		return Webhook{}, "", err
 	}
 	d := who.decider()
-	_, err = kv.UpdateCritical(e.db, func(tx *kv.Tx) (struct{}, error) {
+	_, err = kv.Update(e.db, func(tx *kv.Tx) (struct{}, error) {
 		if err := d.still(tx); err != nil {
+			return struct{}{}, err
+		}
+		if err := d.pace(tx.Now); err != nil {
 			return struct{}{}, err
 		}
 		h, old, _ := e.webhookOf(tx, d.workspace) // a URL that can't be opened any more is another one
@@ -167,8 +170,11 @@ func (e *Engine) RotateWebhook(who Caller, overlap time.Duration) (shown Webhook
 		return Webhook{}, "", err
 	}
 	d := who.decider()
-	_, err = kv.UpdateCritical(e.db, func(tx *kv.Tx) (struct{}, error) {
+	_, err = kv.Update(e.db, func(tx *kv.Tx) (struct{}, error) {
 		h, err := d.webhook(tx)
+		if err == nil {
+			err = d.pace(tx.Now)
+		}
 		if err != nil {
 			return struct{}{}, err
 		}
@@ -199,8 +205,11 @@ func (e *Engine) RemoveWebhook(who Caller) error {
 		return err
 	}
 	d := who.decider()
-	_, err := kv.UpdateCritical(e.db, func(tx *kv.Tx) (struct{}, error) {
+	_, err := kv.Update(e.db, func(tx *kv.Tx) (struct{}, error) {
 		h, err := d.webhook(tx)
+		if err == nil {
+			err = d.pace(tx.Now)
+		}
 		if err != nil {
 			return struct{}{}, err
 		}

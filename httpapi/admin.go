@@ -301,12 +301,6 @@ type ScopeInput struct {
 	Environment string `json:"environment,omitempty"`
 }
 
-// SettleInput ends a message whose outcome is unknown.
-type SettleInput struct {
-	ID string `json:"id"`
-	As string `json:"as"` // sent, failed, or pending to send it again
-}
-
 // CheckOutput is what a check found.
 type CheckOutput struct {
 	Faults []string `json:"faults"`
@@ -381,32 +375,8 @@ func (a *AdminServer) addCommands(mux *http.ServeMux) {
 		})
 		return out, err
 	})
-	command(a, mux, "message/unknown", func(in ScopeInput) (messagesResponse, error) {
-		out := messagesResponse{Messages: []messageObject{}}
-		err := a.each(in, func(who engine.Caller) error {
-			for q := (engine.MessageQuery{Status: engine.Uncertain, Limit: maxPageSize}); ; {
-				page, err := a.eng.Messages(who, q)
-				for i := range page.Messages {
-					out.Messages = append(out.Messages, newMessageObject(who.Workspace(), &page.Messages[i]))
-				}
-				if q.Cursor = page.Next; err != nil || q.Cursor == "" {
-					return err
-				}
-			}
-		})
-		return out, err
-	})
-	command(a, mux, "message/settle", func(in SettleInput) (messageObject, error) {
-		who, err := a.admin.FindOwner(in.ID, "Message not found")
-		if err != nil {
-			return messageObject{}, err
-		}
-		m, err := a.eng.Settle(who, in.ID, engine.Status(in.As))
-		if err != nil {
-			return messageObject{}, err
-		}
-		return newMessageObject(who.Workspace(), &engine.MessageView{Message: m}), nil
-	})
+	command(a, mux, "message/unknown", a.unknownMessages)
+	command(a, mux, "message/settle", a.settle)
 	command(a, mux, "clock/accept", func(Nothing) (Nothing, error) {
 		return Nothing{}, a.admin.AcceptClock()
 	})

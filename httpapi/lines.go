@@ -206,6 +206,7 @@ func (s *Server) setLine(c *call, req setLineRequest) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	c.sees()
 	return s.lineReply(c, http.StatusOK, l)
 }
 

@@ -83,6 +83,7 @@ func (s *Server) setList(c *call, req setListRequest) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	c.sees()
 	return ok(listResponse{newListObject(c.who.Workspace(), l)})
 }
 

@@ -216,6 +216,9 @@ func (s *Server) sendMessage(c *call, req sendRequest) (reply, error) {
 	if result.Replay != nil {
 		return reply{stored: result.Replay}, nil
 	}
+	if req.LeadID != "" { // whose address the answer shows
+		c.sees(result.To...)
+	}
 	log(s.log.Debug()).Stringer("message", result.Message.ID).Str("status", string(result.Message.Status)).Msg("message.api.create_message_returned")
 	return newSendReply(c.who, &result.MessageView), nil
 }
@@ -334,6 +337,9 @@ func (s *Server) cancelForLead(c *call, req cancelRequest) (reply, error) {
 		return reply{}, err
 	}
 	answer := cancelResponse{Success: true, CancelledCount: len(done.Messages), JobsRemovedFromQueue: done.Removed, LeadID: nullable(done.Lead.String()), MessageIDs: []string{}}
+	if !done.Lead.IsZero() {
+		c.sees() // that there is such a lead, and which
+	}
 	for _, id := range done.Messages {
 		answer.MessageIDs = append(answer.MessageIDs, id.String())
 	}

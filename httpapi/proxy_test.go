@@ -36,6 +36,7 @@ func TestTrustedProxies(t *testing.T) {
 		{"the client claims to be a proxy", chain, with(xff, "203.0.113.9, 10.1.1.1, 192.0.2.7"), "192.0.2.7"},
 		{"two proxies", chain, with(xff, "203.0.113.9, 192.0.2.7, 10.0.0.2"), "192.0.2.7"},
 		{"two proxies, over IPv6", chain, with(xff, "2001:db8:b::7, 2001:db8:a::1"), "2001:db8:b::7"},
+		{"a proxy that is IPv4 in IPv6", chain, with(xff, "192.0.2.7, ::ffff:10.0.0.2"), "192.0.2.7"},
 		{"only proxies", chain, with(xff, "10.0.0.3, 10.0.0.2"), "10.0.0.3"},
 		{"empty elements", proxy, with(xff, "192.0.2.7, ,"), "192.0.2.7"},
 		{"IPv6", proxy, with(xff, "2001:db8::7"), "2001:db8::7"},

@@ -94,7 +94,7 @@ func add[In any](s *Server, r route, fn func(*call, In) (reply, error)) {
 			return err
 		}
 		answer, err := fn(call, in)
-		if err == nil {
+		if err == nil && call.recorded() {
 			err = call.recordRead(s.eng, answer)
 		}
 		if err != nil {
@@ -179,13 +179,13 @@ func (c *call) sees(addresses ...string) {
 
 // recorded tells whether the answer may show the caller what is to be recorded, since the operator made its key.
 func (c *call) recorded() bool {
-	return c.who.MadeByOperator() && (c.route.method == get || c.route.shows) && c.route.scope != engine.AccessApprove
+	return c.who.MadeByOperator() && c.route.scope != engine.AccessApprove
 }
 
 // recordRead records what the answer shows, before it leaves.
 func (c *call) recordRead(eng *engine.Engine, answer reply) error {
-	shown := c.route.method == get || c.seen.Records > 0 || answer.stored != nil
-	if !c.recorded() || !shown {
+	shown := c.route.method == get || c.seen.Records > 0 || c.route.shows && answer.stored != nil
+	if !shown {
 		return nil
 	}
 	kind, _, _ := strings.Cut(string(c.route.scope), ":")

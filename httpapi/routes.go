@@ -103,13 +103,13 @@ func (s *Server) addAccessRoutes() {
 	add(s, route{id: "showAccessPolicy", method: get, path: "/api/staff-access/policy", summary: "Show what it takes for staff to look into the workspace", scope: engine.AccessApprove,
 		answers: ok{200: policyResponse{}}}, s.showPolicy)
 	add(s, route{id: "setAccessPolicy", method: put, path: "/api/staff-access/policy", summary: "Set what it takes for staff to look into the workspace", scope: engine.AccessApprove,
-		answers: ok{200: policyResponse{}}, errors: []int{402}}, s.setPolicy)
+		answers: ok{200: policyResponse{}}, errors: []int{402, 429}}, s.setPolicy)
 	add(s, route{id: "listAgreements", method: get, path: "/api/staff-access/agreements", summary: "List the agreements", scope: engine.AccessApprove,
 		answers: ok{200: agreementsResponse{}}}, s.listAgreements)
 	add(s, route{id: "addAgreement", method: post, path: "/api/staff-access/agreements", summary: "Add an agreement, which can only tighten the policy", scope: engine.AccessApprove, unrepeatable: true,
-		answers: ok{201: agreementObject{}}, errors: []int{402, 409}}, s.addAgreement)
+		answers: ok{201: agreementObject{}}, errors: []int{402, 409, 429}}, s.addAgreement)
 	add(s, route{id: "removeAgreement", method: remove, path: "/api/staff-access/agreements/{id}", summary: "End an agreement", scope: engine.AccessApprove,
-		answers: ok{200: agreementObject{}}, errors: []int{402, 404}}, s.removeAgreement)
+		answers: ok{200: agreementObject{}}, errors: []int{402, 404, 429}}, s.removeAgreement)
 	add(s, route{id: "showControls", method: get, path: "/api/staff-access/controls", summary: "Show what holds for staff access now, and why", scope: engine.AccessApprove,
 		answers: ok{200: controlsResponse{}}}, s.showControls)
 	add(s, route{id: "showAccessLog", method: get, path: "/api/staff-access/log", summary: "Show what the audit log has of the workspace, newest first", scope: engine.AccessApprove,
@@ -129,11 +129,11 @@ func (s *Server) addAccessRoutes() {
 	add(s, route{id: "showAccessWebhook", method: get, path: "/api/staff-access/webhook", summary: "Show where notices of staff access go, and how far they are delivered", scope: engine.AccessApprove,
 		answers: ok{200: webhookResponse{}}, errors: []int{404}}, s.showWebhook)
 	add(s, route{id: "setAccessWebhook", method: put, path: "/api/staff-access/webhook", summary: "Set where notices of staff access go", scope: engine.AccessApprove,
-		answers: ok{200: webhookSecretResponse{}}, errors: []int{402}}, s.setWebhook)
+		answers: ok{200: webhookSecretResponse{}}, errors: []int{402, 429}}, s.setWebhook)
 	add(s, route{id: "rotateAccessWebhook", method: post, path: "/api/staff-access/webhook/rotate", summary: "Give the webhook a new secret", scope: engine.AccessApprove, unrepeatable: true, emptyBody: true,
-		answers: ok{200: webhookSecretResponse{}}, errors: []int{402, 404}}, s.rotateWebhook)
+		answers: ok{200: webhookSecretResponse{}}, errors: []int{402, 404, 429}}, s.rotateWebhook)
 	add(s, route{id: "removeAccessWebhook", method: remove, path: "/api/staff-access/webhook", summary: "End the notices of staff access", scope: engine.AccessApprove,
-		answers: ok{200: successResponse{}}, errors: []int{402, 404}}, s.removeWebhook)
+		answers: ok{200: successResponse{}}, errors: []int{402, 404, 429}}, s.removeWebhook)
 }
 
 // addStaffRoutes are for staff.

@@ -19,8 +19,11 @@ type Room struct {
 // Low tells whether only critical transactions are still taken, and perhaps very small ones.
 func (r Room) Low() bool { return r.Reserve > 0 && r.left() < r.Reserve+2*small }
 
-// Scarce tells whether less than half of the reserve is left.
-func (r Room) Scarce() bool { return r.Reserve > 0 && r.left() < r.Reserve/2 }
+// Scarce tells whether less than half of the reserve is left, or of [scarce] if that is less.
+func (r Room) Scarce() bool { return r.Reserve > 0 && r.left() < min(r.Reserve/2, scarce) }
+
+// scarce is as much as what must be possible on a full disk will ever need.
+const scarce = 64 << 20
 
 // small is how many bytes a transaction puts that is told from others by [Room.Low].
 const small = 16 << 10

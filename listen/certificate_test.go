@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -243,7 +244,7 @@ func TestTLS(t *testing.T) {
 		t.Errorf("a client that speaks SSH got %q", got)
 	}
 	// The unix socket is plain.
-	plain := http.Client{Transport: &http.Transport{Dial: func(_, _ string) (net.Conn, error) {
+	plain := http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 		return net.Dial("unix", strings.TrimPrefix(ln.Addresses()[1], UnixPrefix))
 	}}}
 	resp, err := plain.Get("http://socket")

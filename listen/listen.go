@@ -89,7 +89,7 @@ func inherited() (all []net.Listener, err error) {
 // openUnix makes a unix socket. One that is left over from a process that died is removed.
 func openUnix(path string) (net.Listener, error) {
 	if path == "" {
-		return nil, errors.New("a path must follow " + UnixPrefix)
+		return nil, fmt.Errorf("%s must be followed by a path", UnixPrefix)
 	}
 	if most := len(unix.RawSockaddrUnix{}.Path) - 1; len(path) > most {
 		return nil, fmt.Errorf("the path of a socket has at most %d bytes", most)

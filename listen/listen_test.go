@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -127,6 +128,64 @@ func TestCloseLosesNothing(t *testing.T) {
 	}
 }
 
+// lateListener takes a connection just when it is closed.
+type lateListener struct {
+	net.Listener
+	conn   net.Conn
+	closed chan struct{}
+}
+
+func (l *lateListener) Accept() (net.Conn, error) {
+	<-l.closed
+	if c := l.conn; c != nil {
+		l.conn = nil
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (l *lateListener) Close() error { close(l.closed); return nil }
+
+// TestCloseWaits: the end is not reached while a connection that was taken is not handed out.
+func TestCloseWaits(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	late := &lateListener{conn: ours, closed: make(chan struct{})}
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln := merge([]net.Listener{late, other})
+	go func() { // so that it takes
+		c, err := net.Dial("tcp", other.Addr().String())
+		if err == nil {
+			c.Close()
+		}
+	}()
+	first, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.Close()
+	ended := make(chan error, 1)
+	go func() { ended <- ln.Close() }()
+	<-late.closed
+	for range 10_000 {
+		runtime.Gosched()
+		select {
+		case <-ended:
+			t.Fatal("it ended, and a connection that was taken is not handed out")
+		default:
+		}
+	}
+	if c, err := ln.Accept(); err != nil || c != ours {
+		t.Errorf("handed out: %v, %v", c, err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 // TestCloseUnused: a start that failed closes what nobody accepted from.
 func TestCloseUnused(t *testing.T) {
 	ln, err := Open([]string{"127.0.0.1:0"}, nil)
@@ -158,7 +217,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"a socket that is used", "unix:" + used.Addr().String(), "address already in use"},
 		{"a directory that is missing", "unix:" + dir + "/none/s", "no such file"},
 		{"a long path", "unix:/" + strings.Repeat("x", 200), "at most 107 bytes"},
-		{"no path", "unix:", "a path must follow"},
+		{"no path", "unix:", "unix: must be followed by a path"},
 	} {
 		// The first address works: it must be closed again.
 		ln, err := Open([]string{"unix:" + filepath.Join(dir, "first"), tt.address}, nil)

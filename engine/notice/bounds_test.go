@@ -55,7 +55,7 @@ func TestPrivateAddresses(t *testing.T) {
 	c.asked()
 	r.expect(notice.Forbidden)
 	r.stop()
-	if h := c.webhook(); h.Error != "its address may not be reached from here" || h.Waiting != 1 {
+	if h := c.webhook(); h.Error != "it can't be reached, or its address may not be reached from here" || h.Waiting != 1 {
 		t.Errorf("a name that leads here: %+v", h)
 	}
 	if s.conns != 0 {

@@ -241,13 +241,13 @@ func (c customer) told() (all []string) {
 			c.r.t.Fatal(err)
 		}
 		for _, s := range page {
-			if name, _, _ := strings.Cut(s.Entry.Event, "."); slices.Contains([]string{"access", "staff", "policy", "agreement"}, name) {
+			if name, _, _ := strings.Cut(s.Entry.Event, "."); slices.Contains([]string{"access", "staff", "policy", "agreement", "key"}, name) {
 				all = append(all, fmt.Sprint(s.Entry.WsSeq, " ", s.Entry.Event))
 			}
 		}
 		if before = next; next == 0 {
 			slices.Reverse(all)
-			return all
+			return slices.DeleteFunc(all, func(e string) bool { return e == "1 key.created" }) // the owner key, before there was a webhook
 		}
 	}
 }

@@ -24,10 +24,11 @@ func TestNotices(t *testing.T) {
 	r.expect(notice.Delivered)
 	must[engine.AccessRequest](t)(r.eng.ApproveAccess(c.who(), string(ask.ID)))
 	r.expect(notice.Delivered)
-	_, _, err := r.eng.CreateKey(c.who(), engine.NewKey{Name: "Cy Marker"}) // of this nobody is told
+	_, _, err := r.eng.CreateKey(c.who(), engine.NewKey{Name: "Cy Marker"})
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.expect(notice.Delivered)
 	must[engine.StaffPage](t)(r.eng.StaffRead(r.staff, engine.StaffQuery{Workspace: c.id, Environment: engine.Production, Kind: engine.KindLeads, Limit: 10}))
 	r.expect(notice.Delivered)
 	c.refused()
@@ -39,7 +40,7 @@ func TestNotices(t *testing.T) {
 	r.stop()
 
 	want := c.told()[from:]
-	for i, name := range []string{"access.requested", "access.approved", "staff.read", "staff.refused", "agreement.added", "policy.changed", "access.ended"} {
+	for i, name := range []string{"access.requested", "access.approved", "key.created", "staff.read", "staff.refused", "agreement.added", "policy.changed", "access.ended"} {
 		if !strings.HasSuffix(want[i], " "+name) {
 			t.Errorf("the log has %q, want %s", want[i], name)
 		}

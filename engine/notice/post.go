@@ -119,7 +119,7 @@ func (d *Deliverer) post(n *engine.Notice) (outcome Outcome, detail string, err 
 // unanswered sorts what the HTTP client reports. Its own words name the URL and addresses.
 func unanswered(err error) (outcome Outcome, detail string) {
 	if errors.Is(err, transport.ErrForbiddenAddress) {
-		return Forbidden, transport.ErrForbiddenAddress.Error()
+		return Forbidden, unreachable // which names there are in the operator's network is not the customer's to find out
 	}
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded) {
 		return TimedOut, "it took too long"
@@ -127,5 +127,7 @@ func unanswered(err error) (outcome Outcome, detail string) {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return Unreachable, "its certificate is not valid for it, or not trusted"
 	}
-	return Unreachable, "it can't be reached"
+	return Unreachable, unreachable
 }
+
+const unreachable = "it can't be reached, or its address may not be reached from here"
