@@ -174,6 +174,8 @@ type audit struct {
 
 	anchoring sync.Mutex // one writes anchors at a time
 	anchored  []byte     // the checkpoint that every anchor has
+
+	anchoredAt atomic.Int64 // when every anchor was last seen to be up to date, in milliseconds; the opening if never
 }
 
 // auditState says whose log it is.
@@ -212,6 +214,7 @@ func (e *Engine) openAudit() error {
 		return err
 	}
 	a.found, a.missing = e.checkAnchors()
+	a.anchoredAt.Store(e.opt.Now().UnixMilli())
 	return nil
 }
 
