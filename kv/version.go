@@ -12,10 +12,10 @@ import (
 type version struct {
 	number uint64
 	homes  *homes
-	reads  *reads
 	tx     *bolt.Tx
 	root   tree // of the outermost buckets
 	users  atomic.Int64
+	reads  *reads
 }
 
 // showFile makes the file as it is now the version that readers see. It is the applier's.
