@@ -63,7 +63,7 @@ func (s *server) startBackups() error {
 	if s.backups, err = keeper.Start(opt); err != nil {
 		return fmt.Errorf("backups: %w; say --backup-recipient or --backup-plain", err)
 	}
-	s.backupGauges()
+	s.registry.MustRegister(backupMetrics{s})
 	return nil
 }
 

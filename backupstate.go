@@ -65,37 +65,38 @@ func unexported(dir string) (names []string) {
 	return slices.DeleteFunc(keyFiles(dir), func(name string) bool { return slices.Contains(note.Files, name) })
 }
 
-// backupGauges show how the backups stand.
-func (s *server) backupGauges() {
-	seconds := func(t time.Time) float64 {
-		if t.IsZero() {
-			return 0
-		}
-		return float64(t.UnixMilli()) / 1000
+// backupMetrics show how the backups stand. What has not been yet has no value.
+type backupMetrics struct{ s *server }
+
+var (
+	backupSuccess  = prometheus.NewDesc("tuco_backup_last_success_timestamp_seconds", "When the newest full backup was taken; none if there is none.", nil, nil)
+	backupBytes    = prometheus.NewDesc("tuco_backup_last_bytes", "Size of the newest full backup, as stored.", nil, nil)
+	backupVerified = prometheus.NewDesc("tuco_backup_last_verify_timestamp_seconds", "When a backup was last verified with success; none if never.", nil, nil)
+	backupShipped  = prometheus.NewDesc("tuco_backup_shipped_timestamp_seconds", "Everything that was committed by then is in the backup target.", nil, nil)
+	backupBehind   = prometheus.NewDesc("tuco_backup_behind_bytes", "Bytes of changes that are not in the backup target yet.", nil, nil)
+	backupFailures = prometheus.NewDesc("tuco_backup_failures_total", "Failures of full backups and of shipping changes.", nil, nil)
+	verifyFailures = prometheus.NewDesc("tuco_backup_verify_failures_total", "Verifications of backups that failed.", nil, nil)
+)
+
+// Describe names the metrics.
+func (m backupMetrics) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{backupSuccess, backupBytes, backupVerified, backupShipped, backupBehind, backupFailures, verifyFailures} {
+		to <- d
 	}
-	for _, g := range []struct {
-		name, help string
-		value      func() float64
-	}{
-		{"tuco_backup_last_success_timestamp_seconds", "When the newest full backup was taken; 0 if there is none.", func() float64 { return seconds(s.backups.Status().FullAt) }},
-		{"tuco_backup_size_bytes", "Size of the newest full backup, as stored.", func() float64 { return float64(s.backups.Status().FullBytes) }},
-		{"tuco_backup_duration_seconds", "How long the last full backup of this process took.", func() float64 { return s.backups.Status().FullTook.Seconds() }},
-		{"tuco_backup_shipped_timestamp_seconds", "Everything that was committed by then is in the backup target.", func() float64 { return seconds(s.backups.Status().ShippedAt) }},
-		{"tuco_backup_behind_bytes", "Bytes of changes that are not in the backup target yet.", func() float64 { return float64(s.backups.Status().Behind) }},
-		{"tuco_backup_verified_timestamp_seconds", "When a backup was last restored and read with success; 0 if never.", func() float64 { return seconds(s.backups.Status().VerifiedAt) }},
-		{"tuco_backup_verify_failed", "1 if the last verification of a backup failed.", func() float64 { return asGauge(s.backups.Status().VerifyError != "") }},
-		{"tuco_backup_failed", "1 while making or shipping backups fails.", func() float64 { return asGauge(s.backups.Status().Error != "") }},
-	} {
-		s.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: g.name, Help: g.help}, g.value))
-	}
-	s.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Name: "tuco_backup_failures_total", Help: "Failures of full backups, shipping and verifications since the start.",
-	}, func() float64 { return float64(s.backups.Status().Failures) }))
 }
 
-func asGauge(set bool) float64 {
-	if set {
-		return 1
+// Collect reads them.
+func (m backupMetrics) Collect(to chan<- prometheus.Metric) {
+	s := m.s.backups.Status()
+	for desc, t := range map[*prometheus.Desc]time.Time{backupSuccess: s.FullAt, backupVerified: s.VerifiedAt, backupShipped: s.ShippedAt} {
+		if !t.IsZero() {
+			to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(t.UnixMilli())/1000)
+		}
 	}
-	return 0
+	if !s.FullAt.IsZero() {
+		to <- prometheus.MustNewConstMetric(backupBytes, prometheus.GaugeValue, float64(s.FullBytes))
+	}
+	to <- prometheus.MustNewConstMetric(backupBehind, prometheus.GaugeValue, float64(s.Behind))
+	to <- prometheus.MustNewConstMetric(backupFailures, prometheus.CounterValue, float64(s.Failures))
+	to <- prometheus.MustNewConstMetric(verifyFailures, prometheus.CounterValue, float64(s.VerifyFailures))
 }

@@ -20,7 +20,7 @@ import (
 	"tuco/kv"
 )
 
-var update = flag.Bool("update", false, "write docs/configuration.md anew")
+var update = flag.Bool("update", false, "write what is generated in docs anew")
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"tuco": main})

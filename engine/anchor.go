@@ -183,8 +183,12 @@ func (e *Engine) Anchor() error {
 		return nil
 	}
 	signed, err := e.Checkpoint()
-	if err != nil || bytes.Equal(signed, a.anchored) {
+	if err != nil {
 		return err
+	}
+	if bytes.Equal(signed, a.anchored) {
+		a.anchoredAt.Store(e.opt.Now().UnixMilli())
+		return nil
 	}
 	for _, place := range e.anchors() {
 		if failed := e.moveAnchor(place, signed); failed != nil {
@@ -193,6 +197,7 @@ func (e *Engine) Anchor() error {
 	}
 	if err == nil {
 		a.anchored = signed
+		a.anchoredAt.Store(e.opt.Now().UnixMilli())
 	}
 	return err
 }

@@ -176,6 +176,8 @@ type audit struct {
 
 	anchoring sync.Mutex // one writes anchors at a time
 	anchored  []byte     // the checkpoint that every anchor has
+
+	anchoredAt atomic.Int64 // when every anchor was last seen to be up to date, in milliseconds; the opening if never
 }
 
 // auditState says whose log it is.
@@ -217,6 +219,7 @@ func (e *Engine) openAudit() error {
 	if last := e.lastEntry(); !last.IsZero() && e.opt.Now().Sub(last) > longAgo {
 		a.longAgo.Store(true)
 	}
+	a.anchoredAt.Store(e.opt.Now().UnixMilli())
 	return nil
 }
 

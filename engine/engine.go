@@ -73,9 +73,10 @@ type Engine struct {
 	work     workHook
 	audit    audit
 	notices  noticeHook
-	refusals pace         // by actor
-	requests pace         // for access, by staff
-	changes  pace         // of policy, agreements and webhooks, by key
+	refusals pace // by actor
+	requests pace // for access, by staff
+	changes  pace // of policy, agreements and webhooks, by key
+	waiting  waitingCount
 	room     atomic.Int64 // the newest verdict on the disk's room: see StorageLow
 
 	forwarder atomic.Pointer[forward.Forwarder] // nil if the audit log is forwarded to nobody

@@ -19,6 +19,8 @@ import (
 type keyCache struct {
 	cache *ristretto.Cache[uint64, *principal]
 	uses  sync.Map // digest → *lastUse
+
+	hits, misses atomic.Int64
 }
 
 // A principal is what a secret opens.
@@ -108,8 +110,10 @@ func (p *principal) misuse(reason string) misuse {
 func (e *Engine) principal(digest [32]byte) (*principal, error) {
 	slot := binary.BigEndian.Uint64(digest[:])
 	if p, ok := e.keys.cache.Get(slot); ok && subtle.ConstantTimeCompare(p.digest[:], digest[:]) == 1 && p.epoch == p.caller.tenant.epoch.Load() {
+		e.keys.hits.Add(1)
 		return p, nil
 	}
+	e.keys.misses.Add(1)
 	p, err := e.loadPrincipal(digest)
 	if p != nil {
 		e.keys.cache.Set(slot, p, 1)

@@ -34,6 +34,9 @@ var statusWords = codes[Status]{
 	1: Queued, 2: Pending, 3: Sending, 4: Sent, 5: Delivered, 6: Failed, 7: Fallback, 8: Scheduled, 9: Cancelled, 10: Uncertain,
 }
 
+// OutcomeStatuses are those that an attempt to send ends in; after [Queued] there is another one.
+var OutcomeStatuses = []Status{Sent, Delivered, Failed, Fallback, Uncertain, Queued}
+
 // statusCodes are the statuses in keys.
 var statusCodes = statusWords.byWord()
 

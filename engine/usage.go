@@ -167,6 +167,9 @@ const (
 	limitLineConversations = "line_new_conversations_per_day"
 )
 
+// PlanLimits are the names of the limits whose reaching refuses a request. Those of lines put messages off.
+var PlanLimits = []string{limitDay, limitMonth, limitContacts, limitPhoneLines, limitEmailLines, limitRequests}
+
 // lineLimits are the states of a line's limits of the day.
 func (l *lineState) limits(today quota.Label) []LimitState {
 	u, limits := l.counter.Usage(), l.counter.Limits()

@@ -65,6 +65,7 @@ const (
 // writeError answers with err. What is not meant for the caller goes to the log.
 func (s *Server) writeError(c *fiber.Ctx, err error) error {
 	e, status := s.errorFor(c, err)
+	s.metrics.refused(e)
 	if len(e.Limits) == 0 && e.Limit != nil {
 		e.Limits = []engine.LimitState{*e.Limit}
 	}

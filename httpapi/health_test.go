@@ -26,7 +26,7 @@ func TestHealthAsksForNothingAndNamesNobody(t *testing.T) {
 	metrics := w.get("", "/metrics").is(t, "metrics", 200).text
 	for _, want := range []string{
 		`tuco_http_requests_total{method="GET",route="/api/messages/:id",status="200"} 1`, `tuco_http_requests_total{method="GET",route="none",status="404"} 1`,
-		"tuco_commits_total ", "tuco_database_bytes ", "tuco_read_only_workspaces 0",
+		"tuco_commits_total ", "tuco_database_bytes ", `tuco_read_only_workspaces{reason="operator"} 0`,
 	} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("no %s in the metrics", want)
@@ -38,7 +38,7 @@ func TestHealthAsksForNothingAndNamesNobody(t *testing.T) {
 		}
 	}
 	ws.readOnly(engine.ReadOnlyOperator)
-	if metrics := w.get("", "/metrics").text; !strings.Contains(metrics, "tuco_read_only_workspaces 1") {
+	if metrics := w.get("", "/metrics").text; !strings.Contains(metrics, `tuco_read_only_workspaces{reason="operator"} 1`) {
 		t.Error("a workspace in READ_ONLY isn't counted")
 	}
 	clock = clock.Add(time.Hour)

@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"runtime"
+	"slices"
 	"strconv"
 	"time"
 
@@ -14,9 +16,10 @@ import (
 type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	refusals map[string]prometheus.Counter // by the limit that was reached; never changed
 }
 
-func newMetrics(r *prometheus.Registry, eng *engine.Engine) *metrics {
+func newMetrics(r *prometheus.Registry) *metrics {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tuco_http_requests_total", Help: "Requests answered.",
@@ -25,33 +28,61 @@ func newMetrics(r *prometheus.Registry, eng *engine.Engine) *metrics {
 			Name: "tuco_http_request_seconds", Help: "Time from a request's last byte to its answer.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
 		}, []string{"method", "route"}),
+		refusals: map[string]prometheus.Counter{},
 	}
-	r.MustRegister(m.requests, m.seconds, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	gauge := func(name, help string, value func() float64) {
-		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+	refusals := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tuco_quota_refusals_total", Help: "Requests refused because a limit was reached; other is of limits that are not the plan's.",
+	}, []string{"limit"})
+	for _, limit := range append(slices.Clone(engine.PlanLimits), otherLimit) {
+		m.refusals[limit] = refusals.WithLabelValues(limit)
 	}
-	counter := func(name, help string, value func() float64) {
-		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, value))
-	}
-	counter("tuco_commits_total", "Commits made durable in the redo log.", func() float64 { return float64(eng.Stats().Commits) })
-	counter("tuco_transactions_total", "Transactions committed in them.", func() float64 { return float64(eng.Stats().Transactions) })
-	counter("tuco_applies_total", "Moves of committed changes from memory into the database.", func() float64 { return float64(eng.Stats().Applies) })
-	gauge("tuco_overlay_bytes", "Memory of changes that are in the redo log but not in the database yet.", func() float64 { return float64(eng.Stats().OverlayBytes) })
-	gauge("tuco_redo_log_bytes", "Size of the redo log.", func() float64 { return float64(eng.Stats().LogBytes) })
-	gauge("tuco_database_bytes", "Size of the database.", func() float64 { return float64(eng.Stats().FileBytes) })
-	gauge("tuco_database_free_pages", "Free pages of 4096 bytes in the database.", func() float64 { return float64(eng.Stats().FreePages) })
-	gauge("tuco_read_only_workspaces", "Workspaces that take no writes.", func() float64 { return float64(eng.ReadOnlyWorkspaces()) })
+	r.MustRegister(m.requests, m.seconds, refusals, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
+
+const otherLimit = "other"
 
 func (m *metrics) request(method, route string, status int, took time.Duration) {
 	m.requests.WithLabelValues(method, route, strconv.Itoa(status)).Inc()
 	m.seconds.WithLabelValues(method, route).Observe(took.Seconds())
 }
 
+// refused counts a request that was refused because a limit was reached.
+func (m *metrics) refused(e *engine.Error) {
+	switch {
+	case e.Limit != nil && m.refusals[e.Limit.Name] != nil:
+		m.refusals[e.Limit.Name].Inc()
+	case e.Limit != nil || e.Kind == engine.QuotaExceeded:
+		m.refusals[otherLimit].Inc()
+	}
+}
+
+// serverGauges shows what the server is, and its connections.
+func (s *Server) serverGauges(r *prometheus.Registry) {
+	gauge := func(name, help string, labels prometheus.Labels, value func() float64) {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, value))
+	}
+	gauge("tuco_build_info", "The program's version; always 1.", prometheus.Labels{"version": s.opt.Version, "goversion": runtime.Version()}, func() float64 { return 1 })
+	gauge("tuco_http_connections", "Open connections of clients.", nil, func() float64 { return float64(s.app.Server().GetOpenConnectionsCount()) })
+	most := float64(s.app.Server().Concurrency)
+	gauge("tuco_http_connections_max", "Connections at which no more are served: --concurrency.", nil, func() float64 { return most })
+}
+
 // OutcomeCounter counts what became of messages.
 func OutcomeCounter(r *prometheus.Registry) func(engine.Status) {
-	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tuco_messages_total", Help: "Messages by outcome."}, []string{"status"})
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tuco_messages_total", Help: "Attempts to send a message by what became of it; queued is to be tried again.",
+	}, []string{"status"})
 	r.MustRegister(c)
-	return func(s engine.Status) { c.WithLabelValues(string(s)).Inc() }
+	byStatus := map[engine.Status]prometheus.Counter{}
+	for _, s := range engine.OutcomeStatuses {
+		byStatus[s] = c.WithLabelValues(string(s))
+	}
+	return func(s engine.Status) {
+		if known := byStatus[s]; known != nil {
+			known.Inc()
+			return
+		}
+		c.WithLabelValues(string(s)).Inc()
+	}
 }

@@ -58,8 +58,10 @@ func New(opt Options) (*Server, error) {
 		opt.Registry = prometheus.NewRegistry()
 	}
 	s := &Server{eng: opt.Engine, opt: opt, log: opt.Log}
-	s.metrics = newMetrics(opt.Registry, opt.Engine)
+	s.metrics = newMetrics(opt.Registry)
+	opt.Registry.MustRegister(engineMetrics{opt.Engine, opt.Log})
 	s.app = fiber.New(config(opt, s.unreadable))
+	s.serverGauges(opt.Registry)
 	s.app.Server().CloseOnShutdown = true // so that no client sends on a connection that is about to go
 	s.app.Server().Handler = s.onlyKnown(s.app.Server().Handler)
 	s.app.Use(s.outermost, guard)

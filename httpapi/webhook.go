@@ -120,6 +120,9 @@ func NoticeBody(n *engine.Notice) ([]byte, error) {
 func NoticeCounter(r *prometheus.Registry) func(notice.Outcome) {
 	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tuco_webhook_deliveries_total", Help: "Attempts to deliver to a webhook by outcome."}, []string{"outcome"})
 	r.MustRegister(c)
+	for _, o := range notice.Outcomes {
+		c.WithLabelValues(string(o))
+	}
 	return func(o notice.Outcome) { c.WithLabelValues(string(o)).Inc() }
 }
 

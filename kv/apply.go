@@ -230,8 +230,10 @@ func (db *DB) moveIn(t *table) error {
 		}); err != nil {
 			return err
 		}
+		took := time.Since(began)
+		db.stats.parts.observe(timeBounds, int64(took))
 		if !last {
-			db.rest(time.Since(began), 1-float64(len(lists))/float64(all))
+			db.rest(took, 1-float64(len(lists))/float64(all))
 		}
 	}
 	return nil

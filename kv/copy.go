@@ -45,6 +45,8 @@ func (db *DB) copyFile(path string, r *LogReader, pace int64) error {
 		return err
 	}
 	defer tx.Rollback() //nolint:errcheck // it only reads
+	db.stats.reads.begin(tx)
+	defer db.stats.reads.end(tx)
 	data := newBoltStore(tx, &db.homes, 0).bucket(marks.Path)
 	if data == nil {
 		return damaged("the file has no bucket %q", marks.Path)

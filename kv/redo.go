@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // A Position is a place in the redo log: the number of bytes that were logged before it, ever.
@@ -44,6 +45,7 @@ type redo struct {
 	spare  []byte   // memory for the one after it
 
 	durable atomic.Uint64 // the position behind the last synced record
+	syncs   histogram     // of its records, in nanoseconds
 
 	mu       sync.Mutex // guards what the writer shares with the applier and with readers of changes
 	segments []Position // oldest first
@@ -285,9 +287,11 @@ func (l *redo) write(r record) error {
 	if _, err := l.file.WriteAt(r.data, r.offset); err != nil {
 		return err
 	}
+	began := time.Now()
 	if err := l.file.sync(); err != nil {
 		return err
 	}
+	l.syncs.observe(timeBounds, int64(time.Since(began)))
 	l.durable.Store(uint64(r.end))
 	return nil
 }

@@ -15,6 +15,7 @@ type version struct {
 	tx     *bolt.Tx
 	root   tree // of the outermost buckets
 	users  atomic.Int64
+	reads  *reads
 }
 
 // showFile makes the file as it is now the version that readers see. It is the applier's.
@@ -26,7 +27,7 @@ func (db *DB) showFile() error {
 	db.shown++
 	info := db.bolt.Info()
 	mapped := *(*unsafe.Pointer)(unsafe.Pointer(&info.Data)) // which the collector does not know of
-	v := &version{number: db.shown, homes: &db.homes, tx: tx, root: tree{
+	v := &version{number: db.shown, homes: &db.homes, reads: &db.stats.reads, tx: tx, root: tree{
 		data: unsafe.Slice((*byte)(mapped), tx.Size()),
 		root: uint64(tx.Cursor().Bucket().Root()),
 	}}
@@ -45,6 +46,7 @@ func (db *DB) replaceFile(v *version) {
 		return s
 	})
 	if old != nil {
+		old.reads.begin(old)
 		old.leave()
 	}
 }
@@ -66,6 +68,7 @@ func (v *version) hold() bool {
 func (v *version) leave() {
 	if v.users.Add(-1) == 0 {
 		_ = v.tx.Rollback()
+		v.reads.end(v)
 	}
 }
 

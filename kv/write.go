@@ -308,6 +308,7 @@ func (db *DB) finish(b *batch) {
 			db.visible.Store(b.seq)
 			db.stats.commits.Add(1)
 			db.stats.transactions.Add(b.taken)
+			db.stats.commitSizes.observe(sizeBounds, b.taken)
 		}
 	}
 	db.tell(b.requests)

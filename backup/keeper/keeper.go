@@ -55,17 +55,18 @@ type Keeper struct {
 
 // Status is how the backups stand.
 type Status struct {
-	FullAt      time.Time     // when the newest full backup was taken; zero: never
-	FullBytes   int64         // of it, as stored
-	FullTook    time.Duration // the last one that this process made
-	ShippedAt   time.Time     // when everything that was committed by then was in the target
-	ShippedTo   kv.Position   // what was committed before is there
-	Behind      int64         // bytes of the log that are not there yet
-	VerifiedAt  time.Time     // when a backup was last verified with success
-	VerifyError string        // of the last verification; empty if it was right
-	Failures    int64         // of anything, since the start
-	Error       string        // why the last full backup, or shipping, failed; empty if it did not
-	FullDue     bool          // the chain is broken: what is shipped is of no use until there is a full backup
+	FullAt         time.Time     // when the newest full backup was taken; zero: never
+	FullBytes      int64         // of it, as stored
+	FullTook       time.Duration // the last one that this process made
+	ShippedAt      time.Time     // when everything that was committed by then was in the target
+	ShippedTo      kv.Position   // what was committed before is there
+	Behind         int64         // bytes of the log that are not there yet
+	VerifiedAt     time.Time     // when a backup was last verified with success
+	VerifyError    string        // of the last verification; empty if it was right
+	Failures       int64         // of full backups and shipping, since the start
+	VerifyFailures int64         // since the start
+	Error          string        // why the last full backup, or shipping, failed; empty if it did not
+	FullDue        bool          // the chain is broken: what is shipped is of no use until there is a full backup
 }
 
 const (

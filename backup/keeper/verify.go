@@ -34,7 +34,7 @@ func (k *Keeper) Verify(ctx context.Context) (Verification, error) {
 	k.note(func(st *Status) {
 		st.VerifiedAt, st.VerifyError = s.VerifiedAt, s.Error
 		if err != nil {
-			st.Failures++
+			st.VerifyFailures++
 		}
 	})
 	return v, err

@@ -45,6 +45,9 @@ const (
 	Failed      Outcome = "failed"      // here: it was delivered but not recorded, or could not be read
 )
 
+// Outcomes are all of them.
+var Outcomes = []Outcome{Delivered, Refused, Gone, TimedOut, Unreachable, Forbidden, Failed}
+
 // A Deliverer posts notices until it is stopped. One goroutine owns the schedule; each attempt is one of its own.
 type Deliverer struct {
 	queue  engine.Notices
