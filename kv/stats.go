@@ -20,11 +20,12 @@ type Stats struct {
 
 // Stats returns what was counted so far.
 func (db *DB) Stats() Stats {
+	size, _ := db.fileBytes()
 	return Stats{
 		Commits:      db.stats.commits.Load(),
 		Transactions: db.stats.transactions.Load(),
-		FileBytes:    db.fileBytes(),
-		FreePages:    int64(db.bolt.Stats().FreePageN),
+		FileBytes:    size,
+		FreePages:    int64(db.bolt.Load().Stats().FreePageN),
 		Applies:      db.stats.applies.Load(),
 		OverlayBytes: db.pending(),
 		LogBytes:     db.log.bytes(),
@@ -32,12 +33,20 @@ func (db *DB) Stats() Stats {
 	}
 }
 
-// fileBytes is the file's size by its own count of pages; on the disk it is rounded up.
-func (db *DB) fileBytes() int64 {
-	tx, err := db.bolt.Begin(false)
-	if err != nil {
-		return 0
+// fileBytes is the file's size by its own count of pages, which is rounded up on the disk, and how much of that is free, or
+// will be when the readers that are at work have ended.
+func (db *DB) fileBytes() (size, free int64) {
+	for {
+		file := db.bolt.Load()
+		tx, err := file.Begin(false)
+		if err == nil {
+			size = tx.Size()
+			_ = tx.Rollback()
+			s := file.Stats()
+			return size, int64(s.FreePageN+s.PendingPageN) * pageBytes
+		}
+		if db.bolt.Load() == file { // else another has just taken its place
+			return 0, 0
+		}
 	}
-	defer tx.Rollback()
-	return tx.Size()
 }
