@@ -198,7 +198,7 @@ func readPairs(t *testing.T, db *DB, ended *atomic.Bool) (n int) {
 // Largest size hit, and no page free: only half of each page is used. Compacting makes room, without a restart.
 func TestCompactMakesRoom(t *testing.T) {
 	t.Parallel()
-	db := openTest(t, tempPath(t), Options{MaxSize: 4 << 20, Reserve: 512 << 10})
+	db := openTest(t, tempPath(t), Options{MaxSize: 8 << 20, Reserve: 1 << 20})
 	n := fill(t, db, try, 0, 900)
 	for i := range n {
 		if i%4 < 2 {

@@ -17,7 +17,7 @@ func (p *compactor) compare(old *bolt.Tx, file *storeFile) error {
 		return err
 	}
 	defer tx.Rollback() //nolint:errcheck // it only reads
-	if err := p.same("", old.Cursor().Bucket(), tx.Cursor().Bucket()); err != nil {
+	if err := same("", old.Cursor().Bucket(), tx.Cursor().Bucket(), p.count); err != nil {
 		return err
 	}
 	for fault := range tx.Check() {
@@ -36,8 +36,8 @@ func (p *compactor) compare(old *bolt.Tx, file *storeFile) error {
 	return nil
 }
 
-// same compares two buckets with all that is in them.
-func (p *compactor) same(path Path, a, b *bolt.Bucket) error {
+// same compares two buckets with all that is in them, and tells count of the bytes that it has compared.
+func same(path Path, a, b *bolt.Bucket, count func(bytes int) error) error {
 	if a.Sequence() != b.Sequence() {
 		return damaged("bucket %q has another sequence in its copy", path)
 	}
@@ -48,11 +48,11 @@ func (p *compactor) same(path Path, a, b *bolt.Bucket) error {
 		if !bytes.Equal(key, other) || !bytes.Equal(value, copied) || (value == nil) != (copied == nil) {
 			return damaged("bucket %q has %x, and its copy %x", path, key, other)
 		}
-		if err := p.count(len(key) + len(value)); err != nil {
+		if err := count(len(key) + len(value)); err != nil {
 			return err
 		}
 		if value == nil {
-			if err := p.same(path.Join(string(key)), a.Bucket(key), b.Bucket(key)); err != nil {
+			if err := same(path.Join(string(key)), a.Bucket(key), b.Bucket(key), count); err != nil {
 				return err
 			}
 		}

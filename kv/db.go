@@ -36,6 +36,9 @@ type Options struct {
 	Schema int
 	// Migrations[i] brings a file from version i+1 to i+2. Each runs in a transaction of its own.
 	Migrations []func(tx *Tx) error
+	// BeforeMigration is called before anything of a file of an older schema is migrated, which it can copy as it is into a
+	// directory that is not there yet. If it fails, nothing is migrated. It may be nil.
+	BeforeMigration func(old Old) error
 	// AllowNetworkFS opens the file even on a network file system.
 	AllowNetworkFS bool
 
@@ -155,6 +158,11 @@ func open(path string, opt Options, d disk) (*DB, error) {
 		if db.log != nil {
 			db.log.close()
 		}
+		db.closeBolt()
+		return nil, fmt.Errorf("opening %q: %w", path, err)
+	}
+	if err := db.beforeMigration(); err != nil {
+		db.log.close()
 		db.closeBolt()
 		return nil, fmt.Errorf("opening %q: %w", path, err)
 	}

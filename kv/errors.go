@@ -23,6 +23,8 @@ var (
 	ErrForeign = errors.New("not a database of this program")
 	// ErrNewer: the file was written by a newer version of this program.
 	ErrNewer = errors.New("written by a newer version of this program")
+	// ErrOlder: the file was written by an older version of this program, and no way was given to bring it up to date.
+	ErrOlder = errors.New("written by an older version of this program")
 	// ErrGone: the redo log doesn't hold the changes any more.
 	ErrGone = errors.New("the redo log has no changes from so long ago")
 	// ErrBusy: a copy of the file or a compaction is under way.

@@ -176,7 +176,7 @@ func (r *LogReader) copyLog(dir string, end Position) error {
 		}
 		at = p.To()
 	}
-	if err == nil && at == w.base { // nothing was logged since it began
+	if err == nil && w.file == nil { // nothing was logged since it began
 		err = w.begin(LogPiece{Log: l.id, Base: at, From: at})
 	}
 	r.db.log.movePin(&r.pin, at)

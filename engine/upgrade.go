@@ -1,0 +1,40 @@
+package engine
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"tuco/kv"
+)
+
+// beforeUpgrade copies a database of an older schema into a directory of the data directory, unless an upgrade that did not come
+// to its end has left a copy of just this.
+func (o *Options) beforeUpgrade(old kv.Old) error {
+	log := o.Log.With().Int("schema", old.Schema).Int("newSchema", old.Newest).Logger()
+	if o.NoUpgradeCopy {
+		log.Warn().Msg("the database is brought to a newer schema; no copy of it is made")
+		return nil
+	}
+	prefix := fmt.Sprintf("before-schema-%d-", old.Newest)
+	entries, err := os.ReadDir(o.Dir)
+	if err != nil {
+		return err
+	}
+	if i := slices.IndexFunc(entries, func(e os.DirEntry) bool {
+		return strings.HasPrefix(e.Name(), prefix) && old.IsIn(filepath.Join(o.Dir, e.Name()))
+	}); i >= 0 {
+		log.Info().Str("copy", filepath.Join(o.Dir, entries[i].Name())).Msg("the database is brought to a newer schema; a copy of it is there already")
+		return nil
+	}
+	dir := filepath.Join(o.Dir, prefix+o.Now().UTC().Format("20060102T150405Z"))
+	began := time.Now()
+	if err := old.CopyTo(dir); err != nil {
+		return fmt.Errorf("copying it before its schema becomes %d: %w; to go on without a copy, start once with --no-upgrade-copy", old.Newest, err)
+	}
+	log.Info().Str("copy", dir).Dur("took", time.Since(began)).Msg("the database is brought to a newer schema; a copy of it was made, and checked")
+	return nil
+}
