@@ -35,6 +35,7 @@ type cli struct {
 	Audit     auditCommand     `cmd:"" help:"Show the log of who looked at what, and check what was exported of it."`
 	Clock     clockCommand     `cmd:"" help:"Accept the clock after it jumped ahead."`
 	Check     checkCommand     `cmd:"" help:"Read everything and report what is wrong. Also works on a stopped data directory."`
+	Compact   compactCommand   `cmd:"" help:"Give what is free inside the database file back to the disk. Also works on a stopped data directory."`
 	Bench     benchCommand     `cmd:"" help:"Measure what this machine can do, with a server and data of its own."`
 	ShowConf  configCommand    `cmd:"" name:"config" help:"Print the effective configuration and where each value came from."`
 	Version   versionCommand   `cmd:"" help:"Print the version."`

@@ -79,6 +79,8 @@ type Engine struct {
 	requests pace         // for access, by staff
 	room     atomic.Int64 // the newest verdict on the disk's room: see StorageLow
 
+	caring sync.Mutex // held by a check or a compaction
+
 	forwarder atomic.Pointer[forward.Forwarder] // nil if the audit log is forwarded to nobody
 
 	mu      sync.RWMutex // guards tenants
@@ -109,6 +111,7 @@ func Open(opt Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	removeStale(opt.Dir)
 	e := &Engine{db: db, opt: opt, log: opt.Log, tenants: map[WorkspaceID]*tenant{}}
 	e.clock.start(opt.Now, e.clockChanged)
 	e.measureRoom(e.clock.ticks())

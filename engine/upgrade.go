@@ -11,6 +11,9 @@ import (
 	"tuco/kv"
 )
 
+// upgradePrefix begins the names of the copies that upgrades leave.
+const upgradePrefix = "before-schema-"
+
 // beforeUpgrade copies a database of an older schema into a directory of the data directory, unless an upgrade that did not come
 // to its end has left a copy of just this.
 func (o *Options) beforeUpgrade(old kv.Old) error {
@@ -19,7 +22,8 @@ func (o *Options) beforeUpgrade(old kv.Old) error {
 		log.Warn().Msg("the database is brought to a newer schema; no copy of it is made")
 		return nil
 	}
-	prefix := fmt.Sprintf("before-schema-%d-", old.Newest)
+	removeStale(o.Dir)
+	prefix := fmt.Sprintf("%s%d-", upgradePrefix, old.Newest)
 	entries, err := os.ReadDir(o.Dir)
 	if err != nil {
 		return err
@@ -37,4 +41,15 @@ func (o *Options) beforeUpgrade(old kv.Old) error {
 	}
 	log.Info().Str("copy", dir).Dur("took", time.Since(began)).Msg("the database is brought to a newer schema; a copy of it was made, and checked")
 	return nil
+}
+
+// removeStale removes what a process that died left behind of a check or an upgrade. The database's lock is held.
+func removeStale(dir string) {
+	_ = os.RemoveAll(filepath.Join(dir, checkCopyName)) // the next one says why if it can't
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), upgradePrefix) && strings.HasSuffix(e.Name(), kv.PartSuffix) {
+			_ = os.RemoveAll(filepath.Join(dir, e.Name()))
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -43,9 +44,10 @@ func (db *DB) CompactNeeds() (needs, free int64) {
 //
 // Progress, unless it is nil, is told how many of about how many bytes were copied and compared. It is called often.
 //
-// Errors: [ErrBusy], [ErrNoRoom], [ErrOverrun], [ErrStopped], [ErrDamaged] if the file is; with all of these nothing happened.
+// Errors: [ErrBusy], [ErrNoRoom], [ErrOverrun], [ErrStopped], [ErrDamaged] if the file is, that of ctx; with all of these nothing
+// happened.
 // [ErrUnknown] if nobody knows which file a power cut would leave; each of them is whole, and db takes no more writes.
-func (db *DB) Compact(progress func(done, total int64)) (c Compaction, err error) {
+func (db *DB) Compact(ctx context.Context, progress func(done, total int64)) (c Compaction, err error) {
 	if !db.copying.TryLock() {
 		return c, ErrBusy
 	}
@@ -54,7 +56,7 @@ func (db *DB) Compact(progress func(done, total int64)) (c Compaction, err error
 	if err := db.settle(); err != nil {
 		return c, err
 	}
-	old, err := db.exchange(progress, &c)
+	old, err := db.exchange(&compactor{ctx: ctx, db: db, progress: progress}, &c)
 	if err != nil {
 		return c, fmt.Errorf("compacting %q: %w", db.path, err)
 	}
@@ -64,7 +66,7 @@ func (db *DB) Compact(progress func(done, total int64)) (c Compaction, err error
 }
 
 // exchange puts a compacted file in the place of the one that is open, and returns that.
-func (db *DB) exchange(progress func(done, total int64), c *Compaction) (*storeFile, error) {
+func (db *DB) exchange(p *compactor, c *Compaction) (*storeFile, error) {
 	db.filing.Lock()
 	defer db.filing.Unlock()
 	if db.over.Load() {
@@ -77,7 +79,6 @@ func (db *DB) exchange(progress func(done, total int64), c *Compaction) (*storeF
 	if needs, free := db.CompactNeeds(); free < needs {
 		return nil, fmt.Errorf("%w: it needs %d free bytes on the disk, of which %d are kept in reserve, and there are %d", ErrNoRoom, needs, db.opt.Reserve, free)
 	}
-	p := &compactor{db: db, progress: progress}
 	next, err := p.pack(old, temp)
 	if err == nil {
 		db.compactStep("synced")
@@ -126,6 +127,7 @@ func onDisk(f *os.File) int64 {
 
 // A compactor makes a compacted file.
 type compactor struct {
+	ctx      context.Context // only as long as the one call
 	db       *DB
 	progress func(done, total int64)
 	done     int64 // bytes of keys and values that were copied or compared
@@ -285,7 +287,7 @@ func (p *compactor) count(bytes int) error {
 	if p.progress != nil {
 		p.progress(min(p.done, p.total), p.total)
 	}
-	return p.db.mayCompact()
+	return errors.Join(p.ctx.Err(), p.db.mayCompact())
 }
 
 // mayCompact tells why a compaction must not go on.

@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -77,7 +78,7 @@ func (m model) note(t *testing.T, db *DB, key, text string) {
 
 func compact(t *testing.T, db *DB) Compaction {
 	t.Helper()
-	c, err := db.Compact(nil)
+	c, err := db.Compact(context.Background(), nil)
 	if err != nil {
 		t.Fatalf("Compact = %v", err)
 	}
@@ -98,7 +99,7 @@ func TestCompact(t *testing.T) {
 	want := hollow(t, db)
 	before := fileSize(t, path)
 	var told []int64
-	c, err := db.Compact(func(done, total int64) {
+	c, err := db.Compact(context.Background(), func(done, total int64) {
 		if told = append(told, done); done > total {
 			t.Errorf("%d of %d bytes are done", done, total)
 		}
@@ -155,7 +156,7 @@ func TestCompactUnderLoad(t *testing.T) {
 	}
 	compacted, commits := 0, db.Stats().Commits
 	for range 15 {
-		switch _, err := db.Compact(nil); {
+		switch _, err := db.Compact(context.Background(), nil); {
 		case err == nil:
 			compacted++
 		case !errors.Is(err, ErrOverrun):

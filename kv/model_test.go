@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -358,7 +359,7 @@ func (m *machine) check(t *rapid.T) {
 }
 
 func (m *machine) compact(t *rapid.T) {
-	if _, err := m.db.Compact(nil); err != nil {
+	if _, err := m.db.Compact(context.Background(), nil); err != nil {
 		t.Fatalf("Compact = %v", err)
 	}
 	m.db.bolt.Load().StrictMode = true

@@ -17,8 +17,8 @@ type Old struct {
 	db     *DB
 }
 
-// partSuffix is behind the name of a directory that is not complete.
-const partSuffix = ".part"
+// PartSuffix is behind the name of a directory that is not complete.
+const PartSuffix = ".part"
 
 // beforeMigration lets the caller copy a file that is about to be migrated. Nothing is written yet, nor moved.
 func (db *DB) beforeMigration() error {
@@ -34,7 +34,7 @@ func (db *DB) beforeMigration() error {
 //
 // Errors: [ErrNoRoom], [ErrDamaged].
 func (o Old) CopyTo(dir string) error {
-	db, part := o.db, dir+partSuffix
+	db, part := o.db, dir+PartSuffix
 	if err := os.RemoveAll(part); err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func TestCopyBeforeMigration(t *testing.T) {
 			closeTest(t, db)
 		}
 		want := map[string]note{"a": {Text: "in the file"}, "b": {Text: "in the log"}}
-		if err := os.Mkdir(dir+partSuffix, 0o700); err != nil { // an upgrade before was killed
+		if err := os.Mkdir(dir+PartSuffix, 0o700); err != nil { // an upgrade before was killed
 			t.Fatal(err)
 		}
 		db = openTest(t, path, upgrade(t, dir, toTwo))
@@ -42,7 +42,7 @@ func TestCopyBeforeMigration(t *testing.T) {
 		if err != nil || len(names) != 1 {
 			t.Errorf("died %v: beside the copy: %v, %v", died, names, err)
 		}
-		if _, err := os.Stat(dir + partSuffix); !errors.Is(err, os.ErrNotExist) {
+		if _, err := os.Stat(dir + PartSuffix); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("died %v: an incomplete copy is left", died)
 		}
 		old := openTest(t, filepath.Join(dir, filepath.Base(path)), Options{Schema: 1})

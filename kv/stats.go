@@ -1,6 +1,9 @@
 package kv
 
-import "sync/atomic"
+import (
+	"os"
+	"sync/atomic"
+)
 
 type stats struct {
 	commits, transactions, applies atomic.Int64
@@ -31,6 +34,20 @@ func (db *DB) Stats() Stats {
 		LogBytes:     db.log.bytes(),
 		Position:     Position(db.log.durable.Load()),
 	}
+}
+
+// PageBytes is how large a page of the file is.
+const PageBytes = pageBytes
+
+// LogBytes is how much the redo log of a database that is not open takes.
+func LogBytes(path string) (n int64) {
+	entries, _ := os.ReadDir(path + redoSuffix)
+	for _, entry := range entries {
+		if info, err := entry.Info(); err == nil {
+			n += info.Size()
+		}
+	}
+	return n
 }
 
 // fileBytes is the file's size by its own count of pages, which is rounded up on the disk, and how much of that is free, or
