@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -60,12 +61,14 @@ func (db *DB) Compact(ctx context.Context, progress func(done, total int64)) (c 
 	if err != nil {
 		return c, fmt.Errorf("compacting %q: %w", db.path, err)
 	}
-	err = old.Close() // when its last reader has ended
+	if old != nil {
+		err = old.Close() // when its last reader has ended
+	}
 	c.Took = time.Since(began)
 	return c, err
 }
 
-// exchange puts a compacted file in the place of the one that is open, and returns that.
+// exchange puts a compacted file in the place of the one that is open, and returns that; nil if the new one would be no smaller.
 func (db *DB) exchange(p *compactor, c *Compaction) (*storeFile, error) {
 	db.filing.Lock()
 	defer db.filing.Unlock()
@@ -83,6 +86,10 @@ func (db *DB) exchange(p *compactor, c *Compaction) (*storeFile, error) {
 	if err == nil {
 		db.compactStep("synced")
 		c.Before, c.After = onDisk(old.file), onDisk(next.file)
+		if c.After >= c.Before {
+			c.After = c.Before
+			return nil, errors.Join(next.Close(), os.Remove(temp))
+		}
 		if err = db.disk.rename(temp, db.path); err != nil {
 			err = errors.Join(err, next.Close())
 		}
@@ -211,25 +218,39 @@ func (p *compactor) commit() error {
 }
 
 // at returns the bucket of this name in the new file.
-func (p *compactor) at(names [][]byte) *bolt.Bucket {
+func (p *compactor) at(names [][]byte, fill float64) *bolt.Bucket {
 	b := p.tx.Cursor().Bucket()
 	for _, name := range names {
 		b = b.Bucket(name)
 	}
-	b.FillPercent = fillAtEnd // else a full file would become larger
+	b.FillPercent = fill
 	return b
+}
+
+// fillOf is how full the pages of a bucket's copy should be. A tenth is left where small records came in between others, so that
+// the next ones do not split every page; not where they come at the end, nor for records that would not fit into that.
+func fillOf(path Path, from *bolt.Bucket) float64 {
+	if key, value := from.Cursor().First(); key == nil || value == nil || path.appendOnly() || path.packed() {
+		return fillAtEnd
+	}
+	s := from.Stats()
+	if s.LeafInuse > s.KeyN*pageBytes/10 || float64(s.LeafInuse) > fillWithin*float64(s.LeafAlloc) {
+		return fillAtEnd
+	}
+	return fillWithin
 }
 
 // bucket copies what is in a bucket, in the order of its keys.
 func (p *compactor) bucket(names [][]byte, from *bolt.Bucket) error {
-	to, part := p.at(names), p.parts
+	fill := fillOf(Path(bytes.Join(names, []byte("/"))), from)
+	to, part := p.at(names, fill), p.parts
 	c := from.Cursor()
 	for key, value := c.First(); key != nil; key, value = c.Next() {
 		if err := p.next(len(key) + len(value)); err != nil {
 			return err
 		}
 		if part != p.parts {
-			to, part = p.at(names), p.parts
+			to, part = p.at(names, fill), p.parts
 		}
 		if value != nil {
 			if err := to.Put(key, value); err != nil {
@@ -252,7 +273,7 @@ func (p *compactor) bucket(names [][]byte, from *bolt.Bucket) error {
 		if part == p.parts {
 			continue
 		}
-		to, part = p.at(names), p.parts
+		to, part = p.at(names, fill), p.parts
 	}
 	return nil
 }
