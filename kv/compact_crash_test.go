@@ -335,3 +335,32 @@ func helpCompact(path string) {
 		}
 	}
 }
+
+// What is committed beside a compaction waits for its end in the overlay: moved into the old file it would be lost.
+func TestApplierRestsBesideACompaction(t *testing.T) {
+	t.Parallel()
+	var db *DB
+	var want model
+	frozen := func() int { return len(db.state.Load().frozen) }
+	db = openTest(t, tempPath(t), Options{onCompact: func(step string) {
+		switch step {
+		case "copied":
+			want.note(t, db, "k", "beside it")
+			done := make(chan struct{})
+			db.freezing <- done
+			<-done
+			for deadline := time.Now().Add(200 * time.Millisecond); frozen() > 0 && time.Now().Before(deadline); {
+				time.Sleep(time.Millisecond) // the time that the applier would need
+			}
+		case "exchanged":
+			if frozen() != 1 {
+				t.Errorf("%d tables wait for the applier, want 1", frozen())
+			}
+		}
+	}})
+	want = hollow(t, db)
+	compact(t, db)
+	holds(t, "after it", db, want)
+	settle(t, db)
+	holds(t, "settled", db, want)
+}
