@@ -88,7 +88,7 @@ func TestCopyOnce(t *testing.T) {
 		}
 		return is
 	}
-	if !is() || !is() {
+	if first, second := is(), is(); !first || !second {
 		t.Error("the copy is not known again")
 	}
 	old := openTest(t, path, Options{Schema: 1})
