@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -417,39 +416,3 @@ type clockCommand struct {
 type clockAccept struct{ adminFlags }
 
 func (c clockAccept) Run(out *output) error { return c.call(out, "clock/accept", httpapi.Nothing{}) }
-
-type checkCommand struct {
-	adminFlags
-	Keys string `help:"Directory of the pepper, the master key and the signing key of the audit log; DATA/keys by default." type:"path" placeholder:"DIR"`
-}
-
-// Run asks the server; if none is running it opens the data directory itself.
-func (c checkCommand) Run(out *output) error {
-	var found httpapi.CheckOutput
-	err := c.ask("check", httpapi.Nothing{}, &found)
-	if none := (*noServerError)(nil); errors.As(err, &none) {
-		found.Faults, err = checkStopped(c.Data, c.Keys)
-	}
-	if err != nil {
-		return err
-	}
-	if err := out.show(found); err != nil {
-		return err
-	}
-	if len(found.Faults) > 0 {
-		return fmt.Errorf("%d faults found; stop the server, keep a copy of the data directory, and restore a backup", len(found.Faults))
-	}
-	return nil
-}
-
-func checkStopped(dir, keys string) ([]string, error) {
-	if _, err := os.Stat(filepath.Join(dir, engine.DatabaseName)); errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("there is no database in %q: name a data directory with --data", dir)
-	}
-	e, err := engine.Open(engine.Options{Dir: dir, KeysDir: keys})
-	if err != nil {
-		return nil, advise(err)
-	}
-	faults, err := e.Check()
-	return append([]string{}, faults...), errors.Join(err, e.Close())
-}

@@ -37,6 +37,7 @@ type cli struct {
 	Backup    backupCommand     `cmd:"" help:"Make, list, verify and restore backups."`
 	Keys      keysCommand       `cmd:"" help:"Export the key files, without which a restore loses all API keys."`
 	Check     checkCommand      `cmd:"" help:"Read everything and report what is wrong. Also works on a stopped data directory."`
+	Compact   compactCommand    `cmd:"" help:"Give what is free inside the database file back to the disk. Also works on a stopped data directory."`
 	Doctor    doctorCommand     `cmd:"" help:"Look at the machine, the data directory and the server, and say what to do."`
 	Support   supportCommand    `cmd:"" help:"Write what support needs to help, without customers' data, into one file."`
 	LogLevel  logLevelCommand   `cmd:"" help:"Show or change the level and the format of a running server's log."`

@@ -49,6 +49,7 @@ type serveFlags struct {
 	AuditRetention    time.Duration  `help:"How long the bodies of audit entries are kept at least, such as 26280h; for ever by default. Agreements can ask for longer." placeholder:"DURATION"`
 	AuditForward      []string       `help:"Where the audit log is exported to while it grows: file:///DIR, syslog://HOST:PORT or syslog+tls://HOST:PORT, with ?format= and others; see docs/audit.md. May be given more than once." sep:"none" placeholder:"URL"`
 	Backup            backupFlags    `embed:"" prefix:"backup-"`
+	NoUpgradeCopy     bool           `help:"Bring a database of an older version up to date without keeping a copy of it."`
 	AllowNetworkFs    bool           `help:"Open a database on a network file system, where locks can't be relied on."`
 	Concurrency       int            `help:"Most connections at a time." default:"10000"`
 	DrainTimeout      time.Duration  `help:"How long requests and sends that were begun may take after SIGTERM." default:"30s"`
@@ -84,6 +85,7 @@ func advise(err error) error {
 		{kv.ErrDamaged, "keep a copy of the data directory, and restore a backup into a new one"},
 		{kv.ErrForeign, "it is left as it is; name another directory with --data"},
 		{kv.ErrNoRoom, "free space on the disk, or change --reserve and --max-size"},
+		{kv.ErrOlder, "start the server on it once, which brings it up to date"},
 		{kv.ErrNewer, "run that version of tuco, or restore a backup that this one made"},
 	} {
 		if errors.Is(err, known.is) {
@@ -175,7 +177,7 @@ func (s *server) start() (err error) {
 	}
 	s.eng, err = engine.Open(engine.Options{
 		Dir: f.Data, KeysDir: f.Keys, MaxSize: int64(f.MaxSize), Reserve: int64(f.Reserve), Overlay: int64(f.Overlay), StagingTransports: f.StagingTransports,
-		AllowFetch: f.AllowFetch, AllowNetworkFS: f.AllowNetworkFs, Anchors: f.Anchor, AuditRetention: f.AuditRetention, KeepLog: f.Backup.keepLog(), Log: log,
+		AllowFetch: f.AllowFetch, AllowNetworkFS: f.AllowNetworkFs, NoUpgradeCopy: f.NoUpgradeCopy, Anchors: f.Anchor, AuditRetention: f.AuditRetention, KeepLog: f.Backup.keepLog(), Log: log,
 	})
 	if err != nil {
 		return err

@@ -48,6 +48,7 @@ func TestOlderSchemas(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := serve(t, dir)
+			logged := s.logged()
 			key := strings.TrimSpace(string(secret))
 			s.get(key, "/api/messages?limit=100", &got)
 			if len(want.Messages) == 0 || len(got.Messages) != len(want.Messages) {
@@ -70,6 +71,22 @@ func TestOlderSchemas(t *testing.T) {
 			s = serve(t, dir)
 			if s.get(key, "/api/messages?limit=100", &got); len(got.Messages) != len(want.Messages)+1 {
 				t.Errorf("%d messages after a restart, want one more than %d", len(got.Messages), len(want.Messages))
+			}
+			s.kill()
+			// The copy that was made at the first start is what there was, and can be upgraded again.
+			copies, err := filepath.Glob(filepath.Join(dir, "before-schema-*"))
+			if err != nil || len(copies) != 1 || !strings.Contains(logged, copies[0]) {
+				t.Fatalf("copies %q, %v; the log says\n%s", copies, err, logged)
+			}
+			if err := os.CopyFS(filepath.Join(copies[0], "keys"), os.DirFS(filepath.Join(dir, "keys"))); err != nil {
+				t.Fatal(err)
+			}
+			s = serve(t, copies[0], "--no-upgrade-copy")
+			if s.get(key, "/api/messages?limit=100", &got); len(got.Messages) != len(want.Messages) {
+				t.Errorf("%d messages in the copy, want %d", len(got.Messages), len(want.Messages))
+			}
+			if again, _ := filepath.Glob(filepath.Join(copies[0], "before-*")); len(again) > 0 {
+				t.Errorf("a copy was made with --no-upgrade-copy: %q", again)
 			}
 		})
 	}

@@ -18,14 +18,26 @@ const maxFaults = 100
 // without their entries, persons who are not what the indexes say, an audit log whose lines, hashes and
 // places don't agree, and what the store itself finds. It can run beside everything else; writes wait while
 // the store checks itself.
-func (e *Engine) Check() ([]string, error) {
+func (e *Engine) Check() ([]string, error) { return e.check(func(string) error { return nil }) }
+
+// check asks before each part whether to go on.
+func (e *Engine) check(next func(part string) error) ([]string, error) {
 	var faults []string
-	for _, look := range []func(c *checker){func(c *checker) { c.records(e) }, (*checker).audit} {
-		found, err := e.checkBy(look)
+	for _, part := range []struct {
+		name string
+		look func(c *checker)
+	}{{"records", func(c *checker) { c.records(e) }}, {"audit log", (*checker).audit}} {
+		if err := next(part.name); err != nil {
+			return nil, err
+		}
+		found, err := e.checkBy(part.look)
 		if err != nil {
 			return nil, err
 		}
 		faults = append(faults, found...)
+	}
+	if err := next("file"); err != nil {
+		return nil, err
 	}
 	stored, err := e.db.Check()
 	faults = append(faults, stored...)

@@ -53,6 +53,8 @@ type Options struct {
 	StagingTransports bool
 	// AllowFetch are networks from which attachments may be fetched, and in which webhooks may lie, although they are private.
 	AllowFetch []netip.Prefix
+	// NoUpgradeCopy brings a database of an older schema up to date without a copy of what it was.
+	NoUpgradeCopy bool
 	// AllowNetworkFS opens a database on a network file system.
 	AllowNetworkFS bool
 	// Now reads the clock. time.Now if nil.
@@ -79,6 +81,8 @@ type Engine struct {
 	waiting  waitingCount
 	room     atomic.Int64 // the newest verdict on the disk's room: see StorageLow
 
+	caring sync.Mutex // held by a check or a compaction
+
 	forwarder atomic.Pointer[forward.Forwarder] // nil if the audit log is forwarded to nobody
 
 	mu      sync.RWMutex // guards tenants
@@ -104,11 +108,12 @@ func Open(opt Options) (*Engine, error) {
 		return nil, err
 	}
 	db, err := kv.Open(filepath.Join(opt.Dir, DatabaseName), kv.Options{
-		Now: opt.Now, MaxSize: opt.MaxSize, Reserve: opt.Reserve, Overlay: opt.Overlay, KeepLog: opt.KeepLog, Schema: Schema, Migrations: migrations, AllowNetworkFS: opt.AllowNetworkFS,
+		Now: opt.Now, MaxSize: opt.MaxSize, Reserve: opt.Reserve, Overlay: opt.Overlay, KeepLog: opt.KeepLog, Schema: Schema, Migrations: migrations, BeforeMigration: opt.beforeUpgrade, AllowNetworkFS: opt.AllowNetworkFS,
 	})
 	if err != nil {
 		return nil, err
 	}
+	removeStale(opt.Dir)
 	e := &Engine{db: db, opt: opt, log: opt.Log, tenants: map[WorkspaceID]*tenant{}}
 	e.clock.start(opt.Now, e.clockChanged)
 	e.measureRoom(e.clock.ticks())

@@ -50,6 +50,8 @@ const (
 	CodeWiderKey             = "WIDER_KEY"
 	CodeTooMany              = "TOO_MANY"
 	CodeTemporarilyExhausted = "BUSY"
+	CodeNoRoom               = "NO_ROOM"
+	CodeOverrun              = "WRITES_TOO_FAST"
 )
 
 // Error is an error meant for the caller: Msg is safe to show, Err goes to the log only.

@@ -29,7 +29,9 @@ type AdminServer struct {
 	mux    *http.ServeMux
 	server *http.Server
 
-	version string
+	version  string
+	care     progress        // of a check or a compaction
+	stopping context.Context // ends when the server is to stop
 }
 
 // NewAdmin makes the operator's server.
@@ -39,11 +41,15 @@ func NewAdmin(eng *engine.Engine, version string, log zerolog.Logger) *AdminServ
 	a.addCommands(mux)
 	a.addAuditCommands(mux)
 	a.addStaffCommands(mux)
+	a.addCareCommands(mux)
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	a.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	var stop context.CancelFunc
+	a.stopping, stop = context.WithCancel(context.Background())
+	a.server.RegisterOnShutdown(stop)
 	return a
 }
 
@@ -301,11 +307,6 @@ type ScopeInput struct {
 	Environment string `json:"environment,omitempty"`
 }
 
-// CheckOutput is what a check found.
-type CheckOutput struct {
-	Faults []string `json:"faults"`
-}
-
 func (a *AdminServer) addCommands(mux *http.ServeMux) {
 	command(a, mux, "workspace/create", func(in WorkspaceInput) (WorkspaceOutput, error) {
 		text := func(s *string) string {
@@ -379,10 +380,6 @@ func (a *AdminServer) addCommands(mux *http.ServeMux) {
 	command(a, mux, "message/settle", a.settle)
 	command(a, mux, "clock/accept", func(Nothing) (Nothing, error) {
 		return Nothing{}, a.admin.AcceptClock()
-	})
-	command(a, mux, "check", func(Nothing) (CheckOutput, error) {
-		faults, err := a.eng.Check()
-		return CheckOutput{append([]string{}, faults...)}, err
 	})
 }
 

@@ -518,7 +518,7 @@ func TestAppendedBytesStayInTheFile(t *testing.T) {
 				err = h.lookClosed(db.Path())
 				db = openTest(t, db.Path(), opt)
 			}
-			if err := errors.Join(err, h.look(db.bolt, settled)); err != nil {
+			if err := errors.Join(err, h.look(db.bolt.Load().DB, settled)); err != nil {
 				t.Fatalf("seed %d, turn %d, %s: %v", seed, turn, what, err)
 			}
 		}

@@ -208,7 +208,7 @@ func (db *DB) moveIn(t *table) error {
 	var lists []*list
 	t.all(func(l *list) { lists = append(lists, l) })
 	slices.SortFunc(lists, func(a, b *list) int { return strings.Compare(string(a.home.path), string(b.home.path)) })
-	most := db.opt.partOps + min(db.bolt.Stats().FreePageN/8, 8*db.opt.partOps)
+	most := db.opt.partOps + min(db.bolt.Load().Stats().FreePageN/8, 8*db.opt.partOps)
 	all := len(lists)
 	for first, last := true, false; !last; first = false {
 		began := time.Now()
@@ -280,11 +280,12 @@ func (db *DB) writePart(fn func(*boltStore) error) (err error) {
 // bbolt maps anew when nobody reads.
 func (db *DB) beginPart() (*bolt.Tx, error) {
 	db.hideFile()
-	b, err := db.bolt.Begin(true)
+	file := db.bolt.Load()
+	b, err := file.Begin(true)
 	if err != nil {
 		return nil, errors.Join(err, db.showFile())
 	}
-	if most := b.Size() + 4*(db.opt.Overlay+maxTransactionBytes); most < db.mapped {
+	if most := b.Size() + 4*(db.opt.Overlay+maxTransactionBytes); most < file.mapped {
 		if err := db.showFile(); err != nil {
 			return nil, errors.Join(err, b.Rollback())
 		}

@@ -16,7 +16,8 @@ func (db *DB) Check() (faults []string, err error) {
 	}
 	db.filing.Lock()
 	defer db.filing.Unlock()
-	b, err := db.bolt.Begin(true) // bbolt's own check can't stand a writer beside it
+	file := db.bolt.Load()
+	b, err := file.Begin(true) // bbolt's own check can't stand a writer beside it
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrStopped, err)
 	}
@@ -27,7 +28,7 @@ func (db *DB) Check() (faults []string, err error) {
 			faults, err = append(faults, fmt.Sprint(p)), nil
 		}
 	}()
-	if err := withPages(db.file, checkTree); err != nil {
+	if err := withPages(file.file, checkTree); err != nil {
 		return []string{err.Error()}, nil // with wrong pages the rest could end the process
 	}
 	for fault := range b.Check() {

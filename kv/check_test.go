@@ -31,7 +31,7 @@ func storedValues(t *testing.T, db *DB) (values []stored) {
 			return nil
 		})
 	}
-	if err := db.bolt.View(func(tx *bolt.Tx) error {
+	if err := db.bolt.Load().View(func(tx *bolt.Tx) error {
 		return tx.ForEach(func(name []byte, b *bolt.Bucket) error { return walk(Path(name), b) })
 	}); err != nil {
 		t.Fatal(err)

@@ -246,7 +246,7 @@ func breakFile(t *testing.T, db *DB) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := unix.Dup3(int(f.Fd()), int(db.file.Fd()), unix.O_CLOEXEC); err != nil {
+	if err := unix.Dup3(int(f.Fd()), int(db.bolt.Load().file.Fd()), unix.O_CLOEXEC); err != nil {
 		t.Fatal(err)
 	}
 }

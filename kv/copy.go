@@ -40,7 +40,9 @@ func (db *DB) CopyTo(path string, pace int64) (*LogReader, error) {
 
 // copyFile copies the file as one bbolt transaction sees it, and moves r to what the log has beyond it.
 func (db *DB) copyFile(path string, r *LogReader, pace int64) error {
-	tx, err := db.bolt.Begin(false)
+	db.copying.RLock()
+	defer db.copying.RUnlock()
+	tx, err := db.bolt.Load().Begin(false)
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,9 @@ type Options struct {
 	Schema int
 	// Migrations[i] brings a file from version i+1 to i+2. Each runs in a transaction of its own.
 	Migrations []func(tx *Tx) error
+	// BeforeMigration is called before anything of a file of an older schema is migrated, which it can copy as it is into a
+	// directory that is not there yet. If it fails, nothing is migrated. It may be nil.
+	BeforeMigration func(old Old) error
 	// AllowNetworkFS opens the file even on a network file system.
 	AllowNetworkFS bool
 
@@ -43,6 +46,7 @@ type Options struct {
 	segmentBytes int64                // at which a segment of the log ends
 	partOps      int                  // that one bbolt transaction of the applier takes, or more
 	commitBolt   func(*bolt.Tx) error // stands in for bbolt's: it may fail before or after its writes
+	onCompact    func(step string)    // is told what a compaction has just done
 }
 
 const (
@@ -52,8 +56,7 @@ const (
 
 // A DB is an open database. Its methods may be called by several goroutines.
 type DB struct {
-	bolt     *bolt.DB
-	file     *os.File // bbolt's
+	bolt     atomic.Pointer[storeFile]
 	log      *redo
 	disk     disk // the log's
 	opt      Options
@@ -81,10 +84,10 @@ type DB struct {
 	stuck   atomic.Pointer[error] // why the applier can't go on, for now
 	awaited atomic.Int32          // how many wait for the applier
 
-	filing sync.Mutex  // held by who writes to the file
-	shown  uint64      // the number of the last version of the file; the applier's
-	mapped int64       // how many bytes of address space the file has
-	over   atomic.Bool // the file is closed
+	filing  sync.Mutex   // held by who writes to the file, or puts another in its place
+	copying sync.RWMutex // held while the file is copied; for writing by a compaction
+	shown   uint64       // the number of the last version of the file; the applier's
+	over    atomic.Bool  // the file is closed
 
 	changing    sync.Mutex // guards changes of state, and stopping
 	changed     *sync.Cond
@@ -132,12 +135,13 @@ func open(path string, opt Options, d disk) (*DB, error) {
 	if err := create(path, opt); err != nil {
 		return nil, fmt.Errorf("creating %q: %w", path, err)
 	}
-	b, file, mapped, err := openBolt(path)
+	file, err := openBolt(path)
 	if err != nil {
 		return nil, fmt.Errorf("opening %q: %w", path, err)
 	}
+	_ = os.Remove(path + compactSuffix) // left by a process that died; a compaction removes it, too
 	db := &DB{
-		bolt: b, file: file, mapped: mapped, disk: d, opt: opt, path: path,
+		disk: d, opt: opt, path: path,
 		requests:    make(chan *request, maxGroup),
 		batches:     make(chan *batch),
 		finished:    make(chan *batch, 1),
@@ -147,12 +151,18 @@ func open(path string, opt Options, d disk) (*DB, error) {
 		stopApplier: make(chan struct{}),
 		applierDone: make(chan struct{}),
 	}
+	db.bolt.Store(file)
 	db.changed = sync.NewCond(&db.changing)
 	db.state.Store(&state{active: newTable(1, 0)})
 	if err := db.prepare(); err != nil {
 		if db.log != nil {
 			db.log.close()
 		}
+		db.closeBolt()
+		return nil, fmt.Errorf("opening %q: %w", path, err)
+	}
+	if err := db.beforeMigration(); err != nil {
+		db.log.close()
 		db.closeBolt()
 		return nil, fmt.Errorf("opening %q: %w", path, err)
 	}
@@ -174,7 +184,6 @@ func (db *DB) prepare() error {
 		return err
 	}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // the header may be what is damaged
-	db.bolt.AllocSize = growBytes
 	if err := db.showFile(); err != nil {
 		return err
 	}
@@ -280,9 +289,11 @@ func (db *DB) Close() error {
 
 // closeBolt ends reading, waits until the last reader has ended, and closes the file.
 func (db *DB) closeBolt() error {
+	db.filing.Lock()
+	defer db.filing.Unlock()
 	db.over.Store(true)
 	db.hideFile()
-	return db.bolt.Close()
+	return db.bolt.Load().Close()
 }
 
 // insert adds a transaction's changes to a table, and returns its number.

@@ -23,8 +23,14 @@ var (
 	ErrForeign = errors.New("not a database of this program")
 	// ErrNewer: the file was written by a newer version of this program.
 	ErrNewer = errors.New("written by a newer version of this program")
+	// ErrOlder: the file was written by an older version of this program, and no way was given to bring it up to date.
+	ErrOlder = errors.New("written by an older version of this program")
 	// ErrGone: the redo log doesn't hold the changes any more.
 	ErrGone = errors.New("the redo log has no changes from so long ago")
+	// ErrBusy: a copy of the file or a compaction is under way.
+	ErrBusy = errors.New("a backup, a check or a compaction is under way")
+	// ErrOverrun: what was written during a compaction filled most of the overlay before it was done. Nothing was changed.
+	ErrOverrun = errors.New("writes came faster than the file could be compacted")
 	// ErrLocked: another process holds the file.
 	ErrLocked = errors.New("in use by another process")
 	// ErrNetworkFS: the directory lies on a network file system, where locks can't be relied on.

@@ -23,11 +23,11 @@ const (
 //
 // Errors: [ErrDamaged]; and for a database that was not closed.
 func GraftFrom(path, other string, choose func(Path) Graft) error {
-	to, _, _, err := openBolt(path)
+	to, err := openBolt(path)
 	if err != nil {
 		return fmt.Errorf("opening %q: %w", path, err)
 	}
-	from, _, _, err := openBolt(other)
+	from, err := openBolt(other)
 	if err != nil {
 		return errors.Join(fmt.Errorf("opening %q: %w", other, err), to.Close())
 	}

@@ -19,9 +19,10 @@ import (
 
 // helpers are what this test binary does when a test starts it as another process.
 var helpers = map[string]func(path string){
-	"open":   helpOpen,
-	"commit": helpCommit,
-	"map":    helpMap,
+	"open":    helpOpen,
+	"commit":  helpCommit,
+	"compact": helpCompact,
+	"map":     helpMap,
 }
 
 func TestMain(m *testing.M) {

@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -279,6 +280,7 @@ func TestRandomOperationsAgreeWithAMap(t *testing.T) {
 			"":                m.compare,
 			"check the pages": m.check,
 			"settle":          m.settle,
+			"compact":         m.compact,
 		})
 	})
 }
@@ -296,7 +298,7 @@ func (m *machine) open(t *rapid.T) {
 	if err != nil {
 		t.Fatalf("Open = %v", err)
 	}
-	db.bolt.StrictMode = true // each commit is checked
+	db.bolt.Load().StrictMode = true // each commit is checked
 	m.db = db
 }
 
@@ -354,6 +356,13 @@ func (m *machine) check(t *rapid.T) {
 	if faults, err := m.db.Check(); err != nil || len(faults) > 0 {
 		t.Fatalf("Check = %q, %v", faults, err)
 	}
+}
+
+func (m *machine) compact(t *rapid.T) {
+	if _, err := m.db.Compact(context.Background(), nil); err != nil {
+		t.Fatalf("Compact = %v", err)
+	}
+	m.db.bolt.Load().StrictMode = true
 }
 
 func (m *machine) settle(t *rapid.T) {

@@ -24,19 +24,26 @@ const (
 // to end: as much as the machine gives. It is no memory.
 var mapBytes = []int{1 << 40, 64 << 30, 0}
 
-// openBolt opens an existing file, and tells how much address space it has. The file that it returns is
-// closed by bbolt.
-func openBolt(path string) (b *bolt.DB, file *os.File, mapped int64, err error) {
-	for _, mapped := range mapBytes {
-		b, file, err = openMapped(path, mapped)
-		if !errors.Is(err, unix.ENOMEM) { // a machine may refuse to map so much
-			return b, file, int64(mapped), err
-		}
-	}
-	return b, file, 0, err
+// A storeFile is an open file of bbolt's.
+type storeFile struct {
+	*bolt.DB
+	file   *os.File // bbolt closes it
+	mapped int64    // how many bytes of address space it has
 }
 
-func openMapped(path string, mapped int) (b *bolt.DB, file *os.File, err error) {
+// openBolt opens an existing file.
+func openBolt(path string) (f *storeFile, err error) {
+	for _, mapped := range mapBytes {
+		f, err = openMapped(path, mapped)
+		if !errors.Is(err, unix.ENOMEM) { // a machine may refuse to map so much
+			return f, err
+		}
+	}
+	return nil, err
+}
+
+func openMapped(path string, mapped int) (f *storeFile, err error) {
+	var file *os.File
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
@@ -58,8 +65,12 @@ func openMapped(path string, mapped int) (b *bolt.DB, file *os.File, err error) 
 		}
 		return file, err
 	}
-	b, err = bolt.Open(path, 0o600, opt)
-	return b, file, err
+	b, err := bolt.Open(path, 0o600, opt)
+	if err != nil {
+		return nil, err
+	}
+	b.AllocSize = growBytes
+	return &storeFile{b, file, int64(mapped)}, nil
 }
 
 func boltOptions(mapped int) *bolt.Options {

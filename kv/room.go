@@ -66,8 +66,9 @@ func (db *DB) Room() Room {
 	if err := unix.Statfs(filepath.Dir(db.path), &fs); err == nil {
 		room.Free = int64(fs.Bavail) * fs.Frsize
 	}
-	if s := db.bolt.Stats(); room.MaxSize > 0 {
-		room.Used = db.fileBytes() - int64(s.FreePageN+s.PendingPageN)*pageBytes
+	if room.MaxSize > 0 {
+		size, free := db.fileBytes()
+		room.Used = size - free
 	}
 	return room
 }

@@ -35,6 +35,9 @@ func (db *DB) migrate() error {
 			}
 			return err
 		}
+		if schema >= 1 && len(db.opt.Migrations) == 0 {
+			return fmt.Errorf("%w: its schema is %d, this program's %d", ErrOlder, schema, db.opt.Schema)
+		}
 		if schema < 1 || schema-1 >= len(db.opt.Migrations) {
 			return fmt.Errorf("%w: no way from its schema %d to %d", ErrForeign, schema, db.opt.Schema)
 		}

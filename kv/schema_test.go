@@ -56,7 +56,7 @@ func TestSchemas(t *testing.T) {
 			map[string]note{"k": {Text: "from the old program"}}, 1},
 		{"the second migration fails", 1, Options{Schema: 3, Migrations: []func(*Tx) error{toTwo, failingMigration}}, errMigration,
 			map[string]note{"k": {Text: "from the old program"}, "two": {N: 1}}, 2},
-		{"no migration", 1, Options{Schema: 2}, ErrForeign, map[string]note{"k": {Text: "from the old program"}}, 1},
+		{"no migration", 1, Options{Schema: 2}, ErrOlder, map[string]note{"k": {Text: "from the old program"}}, 1},
 		{"one migration too few", 1, Options{Schema: 3, Migrations: []func(*Tx) error{toTwo}}, ErrForeign,
 			map[string]note{"k": {Text: "from the old program"}, "two": {N: 1}}, 2},
 	} {

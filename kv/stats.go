@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,12 +51,13 @@ type Stats struct {
 // Stats returns what was counted so far. It waits for no writer.
 func (db *DB) Stats() Stats {
 	s := &db.stats
+	size, _ := db.fileBytes()
 	return Stats{
 		Commits:      s.commits.Load(),
 		Transactions: s.transactions.Load(),
 		Queued:       int64(len(db.requests)),
-		FileBytes:    db.fileBytes(),
-		FreePages:    int64(db.bolt.Stats().FreePageN),
+		FileBytes:    size,
+		FreePages:    int64(db.bolt.Load().Stats().FreePageN),
 		MaxSize:      db.opt.MaxSize,
 		Applies:      s.applies.Load(),
 		OverlayBytes: db.pending(),
@@ -100,12 +102,34 @@ func (r *reads) oldest(now time.Time) (age time.Duration) {
 	return age
 }
 
-// fileBytes is the file's size by its own count of pages; on the disk it is rounded up.
-func (db *DB) fileBytes() int64 {
-	tx, err := db.bolt.Begin(false)
-	if err != nil {
-		return 0
+// PageBytes is how large a page of the file is.
+const PageBytes = pageBytes
+
+// LogBytes is how much the redo log of a database that is not open takes.
+func LogBytes(path string) (n int64) {
+	entries, _ := os.ReadDir(path + redoSuffix)
+	for _, entry := range entries {
+		if info, err := entry.Info(); err == nil {
+			n += info.Size()
+		}
 	}
-	defer tx.Rollback()
-	return tx.Size()
+	return n
+}
+
+// fileBytes is the file's size by its own count of pages, which is rounded up on the disk, and how much of that is free, or
+// will be when the readers that are at work have ended.
+func (db *DB) fileBytes() (size, free int64) {
+	for {
+		file := db.bolt.Load()
+		tx, err := file.Begin(false)
+		if err == nil {
+			size = tx.Size()
+			_ = tx.Rollback()
+			s := file.Stats()
+			return size, int64(s.FreePageN+s.PendingPageN) * pageBytes
+		}
+		if db.bolt.Load() == file { // else another has just taken its place
+			return 0, 0
+		}
+	}
 }

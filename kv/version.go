@@ -20,12 +20,13 @@ type version struct {
 
 // showFile makes the file as it is now the version that readers see. It is the applier's.
 func (db *DB) showFile() error {
-	tx, err := db.bolt.Begin(false)
+	file := db.bolt.Load()
+	tx, err := file.Begin(false)
 	if err != nil {
 		return err
 	}
 	db.shown++
-	info := db.bolt.Info()
+	info := file.Info()
 	mapped := *(*unsafe.Pointer)(unsafe.Pointer(&info.Data)) // which the collector does not know of
 	v := &version{number: db.shown, homes: &db.homes, reads: &db.stats.reads, tx: tx, root: tree{
 		data: unsafe.Slice((*byte)(mapped), tx.Size()),

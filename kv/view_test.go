@@ -172,7 +172,7 @@ func TestFileIsLostWhileItIsHidden(t *testing.T) {
 		close(inPart)
 		<-lose
 		_ = tx.Rollback()
-		_ = db.bolt.Close() // as good as without a mapping: no further transaction begins
+		_ = db.bolt.Load().Close() // as good as without a mapping: no further transaction begins
 		return errors.New("no address space")
 	}})
 	if err != nil {
