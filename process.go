@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -15,7 +16,6 @@ import (
 
 	"tuco/engine"
 	"tuco/httpapi"
-	"tuco/kv"
 )
 
 // addCommands adds the operator's commands about the process to the admin socket.
@@ -116,12 +116,12 @@ func (s *server) sandboxLines() (n int, err error) {
 
 // supportOutput is what a running server gives to a support bundle. Nothing in it is a customer's.
 type supportOutput struct {
-	Process    processOutput `json:"process"`
-	Stats      kv.Stats      `json:"stats"`
-	Metrics    string        `json:"metrics"`
-	Goroutines string        `json:"goroutines"`
-	Memory     memoryOutput  `json:"memory"`
-	Log        []string      `json:"log"`
+	Process    processOutput   `json:"process"`
+	Stats      json.RawMessage `json:"stats"` // [kv.Stats]
+	Metrics    string          `json:"metrics"`
+	Goroutines string          `json:"goroutines"`
+	Memory     memoryOutput    `json:"memory"`
+	Log        []string        `json:"log"`
 }
 
 // memoryOutput is the memory that the process uses, in bytes.
@@ -138,7 +138,9 @@ func (s *server) support(httpapi.Nothing) (out supportOutput, err error) {
 	for i, have := range out.Process.Settings {
 		out.Process.Settings[i] = redacted(have)
 	}
-	out.Stats = s.eng.Stats()
+	if out.Stats, err = json.Marshal(s.eng.Stats()); err != nil { // with durations as nanoseconds
+		return out, err
+	}
 	families, err := s.registry.Gather()
 	if err != nil {
 		return out, err

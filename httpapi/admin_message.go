@@ -4,7 +4,7 @@ import "tuco/engine"
 
 // UnknownMessage is a message whose outcome nobody knows, for the operator: who it went to and what it says is the customer's.
 type UnknownMessage struct {
-	ID                string             `json:"id"`
+	ID                string             `json:"_id"`
 	Environment       engine.Environment `json:"environment"`
 	LineID            *string            `json:"lineId"`
 	Status            engine.Status      `json:"status"`
