@@ -58,14 +58,22 @@ func (k *Keeper) step() {
 	}
 	err := k.connect()
 	if err == nil {
+		k.catchUp(now)
 		k.sample(now)
 		err = k.shipDue(now)
 	}
 	if err == nil {
+		if s.retry > 0 {
+			k.worked(shipFailed)
+		}
 		s.retry = 0
 		return
 	}
-	k.failed("Shipping the changes", err)
+	if errors.Is(err, backup.ErrExists) { // stored by a call that failed all the same: the target tells how far it got
+		s.close()
+		s.moments = nil
+	}
+	k.failed(shipFailed, err)
 	s.retry = min(max(2*s.retry, time.Second), retryMost)
 	s.after = k.opt.Now().Add(s.retry)
 }
@@ -81,6 +89,7 @@ func (k *Keeper) connect() error {
 	if err != nil {
 		return err
 	}
+	k.note(func(st *Status) { st.Connected = true })
 	for _, series := range backup.NewCatalogue(list).Series {
 		if series.Installation != installation || series.Epoch != epoch {
 			continue
@@ -104,7 +113,6 @@ func (k *Keeper) connect() error {
 	}
 	s.last = moment{k.opt.Now(), s.log.Position()}
 	k.note(func(st *Status) { st.FullDue = true })
-	go k.Full(k.ctx) //nolint:errcheck // it says so itself
 	return nil
 }
 
@@ -186,9 +194,6 @@ func (k *Keeper) shipOne(ctx context.Context, closed bool) error {
 	s.last, s.moments = moment{m.LastTime, end}, s.moments[len(told):]
 	k.note(func(st *Status) {
 		st.Behind, st.ShippedAt, st.ShippedTo = s.log.Behind(), s.last.Time, s.last.At
-		if !st.FullDue {
-			st.Error = ""
-		}
 	})
 	return nil
 }
