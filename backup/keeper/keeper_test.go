@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -83,10 +84,10 @@ func (r *rig) who() engine.Caller {
 	return must[engine.Caller](r.t)(r.eng.Admin().In(r.ws, engine.Production))
 }
 
-func (r *rig) send() {
+func (r *rig) send(text ...string) {
 	r.t.Helper()
 	r.phones++
-	must[engine.SendResult](r.t)(r.eng.Send(r.who(), nil, engine.SendRequest{Text: "hello", Phone: fmt.Sprintf("+1202555%04d", r.phones)}))
+	must[engine.SendResult](r.t)(r.eng.Send(r.who(), nil, engine.SendRequest{Text: strings.Join(append(text, "hello"), " "), Phone: fmt.Sprintf("+1202555%04d", r.phones)}))
 }
 
 func (r *rig) messages() int {
