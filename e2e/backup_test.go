@@ -281,6 +281,7 @@ func serveRestored(t *testing.T, dir string, who tenant, out restored, flags ...
 		if a, err := call(client, http.MethodGet, s.url+"/api/messages", who.key, nil); err != nil || a.status != http.StatusUnauthorized {
 			t.Errorf("with a key that the restore disabled: %d, %v", a.status, err)
 		}
+		s.tuco(nil, "workspace", "active", who.workspace)
 		s.tuco(nil, "key", "enable", who.keyID)
 	}
 	return s
