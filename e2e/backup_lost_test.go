@@ -28,7 +28,7 @@ func TestDirectoryLost(t *testing.T) {
 	first := startLoad(s.url, who, 0)
 	eventually(t, "the load runs", func() bool { return first.count() > 10*connections })
 	first.end(t, all)
-	eventually(t, "all is shipped", func() bool { return s.metric("tuco_backup_behind_bytes") == 0 })
+	s.allShipped()
 	quiet, then := time.Now(), len(all)
 	eventually(t, "a later moment", func() bool { return time.Since(quiet) > time.Second })
 

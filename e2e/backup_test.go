@@ -98,6 +98,13 @@ func (s *server) shipped() time.Time {
 	return time.UnixMilli(int64(s.metric("tuco_backup_shipped_timestamp_seconds") * 1000))
 }
 
+// allShipped waits until everything that was committed by now is in the target.
+func (s *server) allShipped() {
+	s.t.Helper()
+	now := time.Now()
+	eventually(s.t, "all is shipped", func() bool { return s.shipped().After(now) })
+}
+
 func (s *server) warnings() string {
 	s.t.Helper()
 	var ready struct{ Warnings []string }
