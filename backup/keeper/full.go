@@ -82,7 +82,7 @@ func (k *Keeper) makeFull(ctx context.Context) (name backup.Name, size int64, er
 	if newest, err := k.newest(ctx, installation, epoch); err == nil && newest.Kind == backup.Full && newest.To == k.opt.Engine.Position() {
 		return newest, 0, nil
 	}
-	o, err := Pack(ctx, k.opt)
+	o, err := gently(func() (*backup.Object, error) { return Pack(ctx, k.opt) })
 	if err != nil {
 		return name, 0, err
 	}

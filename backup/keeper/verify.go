@@ -45,7 +45,7 @@ func (k *Keeper) verify(ctx context.Context) (v Verification, err error) {
 		return v, err
 	}
 	installation, _ := k.opt.Engine.Installation()
-	return verify(ctx, k.opt, installation)
+	return gently(func() (Verification, error) { return verify(ctx, k.opt, installation) })
 }
 
 // A Verification is what was found.
