@@ -272,8 +272,8 @@ func (c backupRestore) explain(w io.Writer, p *keeper.RestorePlan) {
 	say("  customer data as of   %s", p.State.UTC().Format(time.RFC3339))
 	say("  audit log             a new restore epoch; the old entries stay")
 	say("  workspaces            READ_ONLY (maintenance) until 'tuco workspace active ID'; nothing is sent by itself")
-	say("  messages              what was not final is of unknown outcome; 'tuco message settle' decides, unless the server was stopped after its last change")
-	say("  usage                 today counts as used up, unless the server was stopped after its last change")
+	say("  messages              what was not final is of unknown outcome; 'tuco message settle' decides, unless an anchor says that the server was stopped and did not start again")
+	say("  usage                 today counts as used up, with the same exception")
 	switch {
 	case p.Anchor == nil:
 		say("  anchors               none can be reached: revocations may be lost, so API keys, staff and grants are disabled")

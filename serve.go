@@ -185,6 +185,10 @@ func (s *server) start() (err error) {
 	if err := s.eng.StartAudit(version); err != nil {
 		return err
 	}
+	s.anchor() // before anything is served: a restore goes by it
+	if err := keeper.RemoveTemporary(f.Data); err != nil {
+		return err
+	}
 	if r := s.eng.Recovery(); r.Transactions > 0 {
 		log.Info().Int64("transactions", r.Transactions).Int64("bytes", r.Bytes).Dur("took", r.Took).Msg("recovered from the redo log")
 	}

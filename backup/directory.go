@@ -95,7 +95,7 @@ func (d directory) put(ctx context.Context, name string, content Content) error 
 		return err
 	}
 	defer f.Close() // after the name is another or gone: it holds the lock
-	n, err := io.Copy(f, reader{ctx, io.NewSectionReader(content, 0, content.Size())})
+	n, err := io.Copy(&steady{file: f}, reader{ctx, io.NewSectionReader(content, 0, content.Size())})
 	if err == nil && n != content.Size() {
 		err = io.ErrUnexpectedEOF
 	}

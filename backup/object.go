@@ -48,7 +48,7 @@ func Create(ctx context.Context, dir string, m Manifest, inputs []Input, enc Enc
 	if err == nil {
 		sum := sha256.New()
 		size := &counter{}
-		buffered := bufio.NewWriterSize(io.MultiWriter(f, sum, size), bufferBytes)
+		buffered := bufio.NewWriterSize(io.MultiWriter(&steady{file: f}, sum, size), bufferBytes)
 		var encrypted io.WriteCloser
 		if encrypted, err = encrypt(buffered, to); err == nil {
 			m.Files, err = compress(ctx, encrypted, inputs)

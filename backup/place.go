@@ -88,7 +88,7 @@ func createIn(dir *os.Root, name string) (w io.Writer, done func() error, err er
 	if err != nil {
 		return nil, nil, err
 	}
-	return f, func() error { return errors.Join(f.Sync(), f.Close()) }, nil
+	return &steady{file: f}, func() error { return errors.Join(f.Sync(), f.Close()) }, nil
 }
 
 // lock takes the lock of a file that is about to be made or removed, unless another process has it, or path leads elsewhere by

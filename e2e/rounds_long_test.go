@@ -2,4 +2,7 @@
 
 package e2e
 
-const killRounds = 100
+const (
+	killRounds   = 100
+	backupRounds = 50
+)

@@ -2,4 +2,7 @@
 
 package e2e
 
-const killRounds = 10
+const (
+	killRounds   = 10
+	backupRounds = 3
+)

@@ -133,6 +133,7 @@ func (c *staffCase) refused(path string, a answer, err error) {
 type auditEntry struct {
 	Seq                    uint64
 	Event, Request, Object string
+	Detail                 map[string]string
 }
 
 // entries are the whole audit log, as auditors get it.

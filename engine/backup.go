@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"path/filepath"
 	"time"
 
@@ -24,10 +25,10 @@ type Snapshot struct {
 // Snapshot copies the database into dir, an empty directory, while it is used. Everything else in the data directory, the keys
 // above all, is no part of it. The reader goes on where the snapshot ends, and must be closed.
 //
-// With pace the copy takes at least as long as so many bytes a second would.
-func (e *Engine) Snapshot(dir string, pace int64) (s Snapshot, log *kv.LogReader, err error) {
+// With pace the copy takes at least as long as so many bytes a second would. It gives up when ctx ends.
+func (e *Engine) Snapshot(ctx context.Context, dir string, pace int64) (s Snapshot, log *kv.LogReader, err error) {
 	path := filepath.Join(dir, DatabaseName)
-	log, err = e.db.CopyTo(path, pace)
+	log, err = e.db.CopyTo(ctx, path, pace)
 	if err != nil {
 		return s, nil, err
 	}

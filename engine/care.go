@@ -67,6 +67,9 @@ func nextPart(ctx context.Context, tell Progress) func(part string) error {
 	}
 }
 
+// checkPace is how fast a check copies a running database, in bytes a second.
+const checkPace = 64 << 20
+
 func (e *Engine) checkCopy(dir string, next func(part string) error) (r FileReport, err error) {
 	if err := next("copying"); err != nil {
 		return r, err
@@ -76,7 +79,7 @@ func (e *Engine) checkCopy(dir string, next func(part string) error) (r FileRepo
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	path := filepath.Join(dir, DatabaseName)
-	log, err := e.db.CopyTo(path, 0)
+	log, err := e.db.CopyTo(context.Background(), path, checkPace)
 	if err != nil {
 		return r, err
 	}

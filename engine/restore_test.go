@@ -16,7 +16,7 @@ func (w *world) copied() Options {
 	w.t.Helper()
 	opt := w.opt
 	opt.Dir, opt.KeysDir = w.t.TempDir(), ""
-	r, err := w.db.CopyTo(filepath.Join(opt.Dir, DatabaseName), 0)
+	r, err := w.db.CopyTo(w.t.Context(), filepath.Join(opt.Dir, DatabaseName), 0)
 	if err == nil {
 		r.Close()
 		err = os.CopyFS(filepath.Join(opt.Dir, "keys"), os.DirFS(w.Engine.opt.KeysDir))

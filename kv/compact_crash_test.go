@@ -217,7 +217,7 @@ func TestCompactExcludes(t *testing.T) {
 			t.Errorf("a second one: %v, want %v", err, ErrBusy)
 		}
 		go func() {
-			r, err := db.CopyTo(target, 0)
+			r, err := db.CopyTo(t.Context(), target, 0)
 			if err == nil {
 				r.Close()
 			}

@@ -133,7 +133,7 @@ func TestCompact(t *testing.T) {
 
 	compact(t, db)
 	copied := filepath.Join(t.TempDir(), "copy")
-	r, err := db.CopyTo(copied, 0) // of a file that had another name when bbolt opened it
+	r, err := db.CopyTo(t.Context(), copied, 0) // of a file that had another name when bbolt opened it
 	if err != nil {
 		t.Fatal(err)
 	}

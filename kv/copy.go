@@ -1,6 +1,8 @@
 package kv
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -15,8 +17,8 @@ import (
 // returns, and none after it. The log keeps what comes from there on until the reader is closed.
 //
 // A bbolt transaction lasts as long as the file is read: pages that become free meanwhile are used again only after it. With
-// pace the copy takes at least as long as that many bytes a second would; 0 is as fast as it can.
-func (db *DB) CopyTo(path string, pace int64) (*LogReader, error) {
+// pace the copy takes at least as long as that many bytes a second would; 0 is as fast as it can. It gives up when ctx ends.
+func (db *DB) CopyTo(ctx context.Context, path string, pace int64) (*LogReader, error) {
 	r, err := db.readLog((*redo).oldest)
 	for errors.Is(err, ErrGone) { // the applier was faster
 		r, err = db.readLog((*redo).oldest)
@@ -24,7 +26,7 @@ func (db *DB) CopyTo(path string, pace int64) (*LogReader, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = db.copyFile(path, r, pace)
+	err = db.copyFile(ctx, path, r, pace)
 	if err == nil {
 		err = r.copyLog(path+redoSuffix, db.Position())
 	}
@@ -39,7 +41,7 @@ func (db *DB) CopyTo(path string, pace int64) (*LogReader, error) {
 }
 
 // copyFile copies the file as one bbolt transaction sees it, and moves r to what the log has beyond it.
-func (db *DB) copyFile(path string, r *LogReader, pace int64) error {
+func (db *DB) copyFile(ctx context.Context, path string, r *LogReader, pace int64) error {
 	db.copying.RLock()
 	defer db.copying.RUnlock()
 	tx, err := db.bolt.Load().Begin(false)
@@ -64,7 +66,7 @@ func (db *DB) copyFile(path string, r *LogReader, pace int64) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.WriteTo(&steadyWriter{file: to, pace: pace, began: time.Now()})
+	_, err = tx.WriteTo(&steadyWriter{ctx: ctx, file: to, pace: pace, began: time.Now()})
 	return errors.Join(err, to.Sync(), to.Close())
 }
 
@@ -82,6 +84,7 @@ const steadyBytes = 4 << 20
 // A steadyWriter lets the disk follow what is written, so that no sync of somebody else's has to wait for much of it, and does
 // not keep it in memory.
 type steadyWriter struct {
+	ctx     context.Context
 	file    *os.File
 	pace    int64 // bytes a second; 0: any
 	began   time.Time
@@ -97,19 +100,26 @@ func (w *steadyWriter) Write(p []byte) (n int, err error) {
 		p = p[part:]
 		n += part
 		if w.written += int64(part); w.written-w.synced >= steadyBytes {
-			w.settle()
+			err = cmp.Or(err, w.settle())
 		}
 	}
 	return n, err
 }
 
-func (w *steadyWriter) settle() {
+func (w *steadyWriter) settle() error {
 	fd := int(w.file.Fd())
 	_ = unix.SyncFileRange(fd, w.synced, w.written-w.synced, unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER) // a hint
 	_ = unix.Fadvise(fd, w.synced, w.written-w.synced, unix.FADV_DONTNEED)
 	w.synced = w.written
+	wait := time.Duration(0)
 	if w.pace > 0 {
-		time.Sleep(time.Duration(float64(w.written)/float64(w.pace)*float64(time.Second)) - time.Since(w.began))
+		wait = time.Duration(float64(w.written)/float64(w.pace)*float64(time.Second)) - time.Since(w.began)
+	}
+	select {
+	case <-w.ctx.Done():
+		return w.ctx.Err()
+	case <-time.After(wait):
+		return w.ctx.Err()
 	}
 }
 

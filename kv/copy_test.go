@@ -81,7 +81,7 @@ func TestCopies(t *testing.T) {
 			}
 		}
 		path := filepath.Join(t.TempDir(), "copy")
-		r, err := db.CopyTo(path, 0)
+		r, err := db.CopyTo(t.Context(), path, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -122,7 +122,7 @@ func TestCopyOfAnEmptyLog(t *testing.T) {
 				put(t, db, "1", "a")
 			}
 			to := filepath.Join(t.TempDir(), "copy")
-			r, err := db.CopyTo(to, 0)
+			r, err := db.CopyTo(t.Context(), to, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -221,7 +221,7 @@ func TestLogWriterIsStrict(t *testing.T) {
 	defer checkAndClose(t, db)
 	put(t, db, "1", "a")
 	path := filepath.Join(t.TempDir(), "copy")
-	r, err := db.CopyTo(path, 0)
+	r, err := db.CopyTo(t.Context(), path, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

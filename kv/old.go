@@ -2,6 +2,7 @@ package kv
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -57,7 +58,7 @@ func (o Old) CopyTo(dir string) error {
 
 func (o Old) copyInto(dir string) error {
 	path := filepath.Join(dir, filepath.Base(o.db.path))
-	r, err := o.db.CopyTo(path, 0)
+	r, err := o.db.CopyTo(context.Background(), path, 0)
 	if err != nil {
 		return err
 	}

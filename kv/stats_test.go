@@ -111,7 +111,7 @@ func TestCopyIsARead(t *testing.T) {
 	settle(t, db)
 	copied := make(chan error, 1)
 	go func() {
-		r, err := db.CopyTo(filepath.Join(t.TempDir(), "copy"), 10*steadyBytes)
+		r, err := db.CopyTo(t.Context(), filepath.Join(t.TempDir(), "copy"), 10*steadyBytes)
 		if err == nil {
 			r.Close()
 		}

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -27,28 +29,60 @@ func (k *Keeper) Full(ctx context.Context) (backup.Name, error) {
 	began := k.opt.Now()
 	name, size, err := k.makeFull(ctx)
 	if err != nil {
-		k.failed("The full backup", err)
+		k.failed(fullFailed, err)
+		k.note(func(s *Status) { s.FullDue = true })
 		return name, err
 	}
+	k.worked(fullFailed)
 	k.note(func(s *Status) {
-		s.FullAt, s.FullTook, s.FullDue, s.Error = began, k.opt.Now().Sub(began), false, ""
+		s.FullAt, s.FullTook, s.FullDue = began, k.opt.Now().Sub(began), false
 		if size > 0 {
 			s.FullBytes = size
 		}
 	})
 	k.opt.Log.Info().Str("name", name.String()).Int64("bytes", size).Dur("took", k.opt.Now().Sub(began)).Msg("full backup made")
 	if err := k.retire(ctx); err != nil {
-		k.failed("Deleting old backups", err)
+		k.failed(retireFailed, err)
+	} else {
+		k.worked(retireFailed)
 	}
 	return name, nil
 }
+
+// catchUp makes a full backup if one is due, in the background. Where that fails it is tried again after longer and longer.
+func (k *Keeper) catchUp(now time.Time) {
+	c := &k.catching
+	if !k.Status().FullDue {
+		c.pause, c.after = 0, time.Time{}
+		return
+	}
+	if now.Before(c.after) && !c.after.After(now.Add(fullRetryMost)) || !c.running.CompareAndSwap(false, true) {
+		return
+	}
+	c.pause = min(max(2*c.pause, time.Second), fullRetryMost)
+	c.after = now.Add(c.pause)
+	c.all.Go(func() {
+		defer c.running.Store(false)
+		_, _ = k.Full(k.ctx) // it says so itself
+	})
+}
+
+// catching is about the full backups that are due. The goroutine that ships uses the times alone.
+type catching struct {
+	running atomic.Bool
+	all     sync.WaitGroup
+	pause   time.Duration
+	after   time.Time // no try before
+}
+
+const fullRetryMost = 10 * time.Minute
 
 func (k *Keeper) makeFull(ctx context.Context) (name backup.Name, size int64, err error) {
 	installation, epoch := k.opt.Engine.Installation()
 	if newest, err := k.newest(ctx, installation, epoch); err == nil && newest.Kind == backup.Full && newest.To == k.opt.Engine.Position() {
 		return newest, 0, nil
 	}
-	o, err := Pack(ctx, k.opt)
+	o, err := gently(func() (*backup.Object, error) { return Pack(ctx, k.opt) })
 	if err != nil {
 		return name, 0, err
 	}
@@ -81,7 +115,7 @@ func Pack(ctx context.Context, opt Options) (*backup.Object, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // the next start does it
-	s, log, err := opt.Engine.Snapshot(dir, opt.Pace)
+	s, log, err := opt.Engine.Snapshot(ctx, dir, opt.Pace)
 	if err != nil {
 		return nil, err
 	}

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -47,11 +49,20 @@ type Keeper struct {
 	done   chan struct{} // closed when nothing is shipped any more
 	full   sync.Mutex    // one full backup, or verification, at a time
 
-	ship shipping
+	ship     shipping
+	catching catching
 
-	mu     sync.Mutex
-	status Status
+	mu       sync.Mutex
+	status   Status
+	failures map[string]string // what fails, and how
 }
+
+// What can fail, as it is said.
+const (
+	fullFailed   = "The full backup"
+	shipFailed   = "Shipping the changes"
+	retireFailed = "Deleting old backups"
+)
 
 // Status is how the backups stand.
 type Status struct {
@@ -65,8 +76,9 @@ type Status struct {
 	VerifyError    string        // of the last verification; empty if it was right
 	Failures       int64         // of full backups and shipping, since the start
 	VerifyFailures int64         // since the start
-	Error          string        // why the last full backup, or shipping, failed; empty if it did not
-	FullDue        bool          // the chain is broken: what is shipped is of no use until there is a full backup
+	Error          string        // what failed when it was last done, and why; empty if nothing
+	FullDue        bool          // the chain is broken, or the last full backup failed: one is made as soon as it can be
+	Connected      bool          // the target was listed: what there is in it is known
 }
 
 const (
@@ -91,7 +103,9 @@ func Start(opt Options) (*Keeper, error) {
 	if opt.Encryption.Passphrase != "" {
 		return nil, fmt.Errorf("%w: what is shipped all the time is encrypted to recipients, not with a passphrase", backup.ErrInvalid)
 	}
-	k := &Keeper{opt: opt, done: make(chan struct{})}
+	k := &Keeper{opt: opt, done: make(chan struct{}), failures: map[string]string{}}
+	before := k.state()
+	k.status.VerifiedAt, k.status.VerifyError = before.VerifiedAt, before.Error
 	k.ctx, k.cancel = context.WithCancel(context.Background())
 	var err error
 	if k.cron, err = gocron.NewScheduler(gocron.WithLocation(time.UTC)); err != nil {
@@ -131,17 +145,19 @@ func RemoveTemporary(dir string) error {
 // Finish ships what is still missing, and says in the target that nothing comes after. The engine must not write any more.
 // It gives up when ctx ends.
 func (k *Keeper) Finish(ctx context.Context) error {
-	err := k.cron.Shutdown()
 	k.cancel()
+	err := k.cron.Shutdown()
 	<-k.done
+	k.catching.all.Wait()
 	return errors.Join(err, k.finishShipping(ctx))
 }
 
 // Stop ends at once.
 func (k *Keeper) Stop() {
-	_ = k.cron.Shutdown()
 	k.cancel()
+	_ = k.cron.Shutdown()
 	<-k.done
+	k.catching.all.Wait()
 	k.ship.close()
 }
 
@@ -163,24 +179,45 @@ func (k *Keeper) failed(what string, err error) {
 	if errors.Is(err, context.Canceled) && k.ctx.Err() != nil {
 		return
 	}
-	text := what + ": " + err.Error()
 	k.mu.Lock()
-	news := k.status.Error != text
-	k.status.Error = text
+	_, known := k.failures[what]
+	k.failures[what] = err.Error()
 	k.status.Failures++
+	k.status.Error = k.failing()
 	k.mu.Unlock()
-	if news {
+	if !known {
 		k.opt.Log.Error().Err(err).Msg(what + " failed")
 	}
+}
+
+// worked takes back what failed before.
+func (k *Keeper) worked(what string) {
+	k.mu.Lock()
+	_, known := k.failures[what]
+	delete(k.failures, what)
+	k.status.Error = k.failing()
+	k.mu.Unlock()
+	if known {
+		k.opt.Log.Info().Msg(what + " works again")
+	}
+}
+
+// failing says all that fails. The caller holds the lock.
+func (k *Keeper) failing() string {
+	var all []string
+	for _, what := range slices.Sorted(maps.Keys(k.failures)) {
+		all = append(all, what+": "+k.failures[what])
+	}
+	return strings.Join(all, "; ")
 }
 
 // Warnings say in words what is not as it should be.
 func (k *Keeper) Warnings() (all []string) {
 	s, now := k.Status(), k.opt.Now()
 	switch {
-	case s.FullAt.IsZero():
+	case s.FullAt.IsZero() && s.Connected:
 		all = append(all, "There is no backup yet.")
-	case now.Sub(s.FullAt) > k.opt.MaxAge:
+	case !s.FullAt.IsZero() && now.Sub(s.FullAt) > k.opt.MaxAge:
 		all = append(all, fmt.Sprintf("The newest full backup is of %s.", s.FullAt.Format(time.RFC3339)))
 	}
 	if s.Error != "" {
@@ -190,7 +227,7 @@ func (k *Keeper) Warnings() (all []string) {
 		all = append(all, fmt.Sprintf("Since %s no changes have come to the backup: a lost disk would lose them.", s.ShippedAt.Format(time.RFC3339)))
 	}
 	if s.VerifyError != "" {
-		all = append(all, "The newest backup can't be restored: "+s.VerifyError+".")
+		all = append(all, "The verification of the newest backup failed: "+s.VerifyError+".")
 	}
 	return all
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -83,10 +84,10 @@ func (r *rig) who() engine.Caller {
 	return must[engine.Caller](r.t)(r.eng.Admin().In(r.ws, engine.Production))
 }
 
-func (r *rig) send() {
+func (r *rig) send(text ...string) {
 	r.t.Helper()
 	r.phones++
-	must[engine.SendResult](r.t)(r.eng.Send(r.who(), nil, engine.SendRequest{Text: "hello", Phone: fmt.Sprintf("+1202555%04d", r.phones)}))
+	must[engine.SendResult](r.t)(r.eng.Send(r.who(), nil, engine.SendRequest{Text: strings.Join(append(text, "hello"), " "), Phone: fmt.Sprintf("+1202555%04d", r.phones)}))
 }
 
 func (r *rig) messages() int {
@@ -120,13 +121,24 @@ func (r *rig) keys() []byte {
 	return out.Bytes()
 }
 
+// anchor is the checkpoint that is kept beside the database.
+func (r *rig) anchor() []byte {
+	r.t.Helper()
+	return must[[]byte](r.t)(os.ReadFile(filepath.Join(r.dir, engine.AnchorName)))
+}
+
+// restoring is what the target is restored with.
+func (r *rig) restoring() keeper.RestoreOptions {
+	r.t.Helper()
+	return keeper.RestoreOptions{
+		Target: r.opt.Target, Keys: r.opt.Keys, Dir: filepath.Join(r.t.TempDir(), "new"), KeyFile: bytes.NewReader(r.keys()), KeyFileKeys: r.opt.Keys,
+	}
+}
+
 // restored restores the target into a new directory, and opens that in place of what was there.
 func (r *rig) restored(change func(*keeper.RestoreOptions)) engine.Restored {
 	r.t.Helper()
-	opt := keeper.RestoreOptions{
-		Target: r.opt.Target, Keys: r.opt.Keys, Dir: filepath.Join(r.t.TempDir(), "new"), KeyFile: bytes.NewReader(r.keys()),
-		KeyFileKeys: r.opt.Keys,
-	}
+	opt := r.restoring()
 	if change != nil {
 		change(&opt)
 	}
@@ -145,6 +157,9 @@ func (r *rig) restored(change func(*keeper.RestoreOptions)) engine.Restored {
 func TestBackupAndRestore(t *testing.T) {
 	r := newRig(t)
 	r.send()
+	if err := r.eng.StartAudit("test"); err != nil {
+		t.Fatal(err)
+	}
 	k := must[*keeper.Keeper](t)(keeper.Start(r.opt))
 	eventually(t, "the first full backup", func() bool { return !k.Status().FullAt.IsZero() && !k.Status().FullDue })
 	for range 20 {
@@ -162,7 +177,7 @@ func TestBackupAndRestore(t *testing.T) {
 	if err := k.Finish(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	done := r.restored(nil)
+	done := r.restored(func(o *keeper.RestoreOptions) { o.Anchors = [][]byte{r.anchor()} })
 	if got := r.messages(); got != 22 || done.Unknown > 0 || done.KeysOff > 0 || done.Epoch == 0 {
 		t.Errorf("%d messages, %+v", got, done)
 	}
@@ -172,6 +187,39 @@ func TestBackupAndRestore(t *testing.T) {
 	k.Stop()
 	if k.Status().Error != "" {
 		t.Error(k.Status().Error)
+	}
+}
+
+// TestStoppedAndStartedAgain: that everything was shipped when the server stopped says nothing of a later start, of which nothing
+// was shipped. An anchor tells; without one the restore takes it that there was one.
+func TestStoppedAndStartedAgain(t *testing.T) {
+	r := newRig(t)
+	if err := r.eng.StartAudit("test"); err != nil {
+		t.Fatal(err)
+	}
+	k := must[*keeper.Keeper](t)(keeper.Start(r.opt))
+	eventually(t, "the first full backup", func() bool { return !k.Status().FullAt.IsZero() && !k.Status().FullDue })
+	r.send()
+	if err := r.eng.StopAudit(); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Finish(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	r.close()
+	r.open(r.dir)
+	if err := errors.Join(r.eng.StartAudit("test"), r.eng.KeepAudit()); err != nil {
+		t.Fatal(err)
+	}
+	r.send()
+	opt := r.restoring()
+	opt.Anchors = [][]byte{r.anchor()}
+	plan := must[keeper.RestorePlan](t)(keeper.PlanRestore(context.Background(), opt))
+	if _, err := keeper.Restore(context.Background(), opt, plan); !errors.As(err, new(*engine.RewindError)) || !plan.Rewinds() {
+		t.Errorf("with an anchor that saw the start: %v, %v", plan.Rewinds(), err)
+	}
+	if done := r.restored(nil); done.Unknown != 1 {
+		t.Errorf("without an anchor: %+v", done)
 	}
 }
 

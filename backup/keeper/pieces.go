@@ -30,6 +30,8 @@ const (
 type moment struct {
 	Time time.Time
 	At   kv.Position
+
+	before time.Time // just before, when it was looked: what was durable then is in it, too; not stored
 }
 
 func appendPiece(to []byte, p kv.LogPiece) []byte {
@@ -84,7 +86,7 @@ func parseMoments(text []byte) (all []moment, closed bool, err error) {
 		if err1 != nil || err2 != nil || closed {
 			return nil, false, fmt.Errorf("%w: moments of the log: %q", backup.ErrDamaged, line)
 		}
-		all = append(all, moment{time.UnixMilli(milli).UTC(), kv.Position(position)})
+		all = append(all, moment{Time: time.UnixMilli(milli).UTC(), At: kv.Position(position)})
 	}
 	return all, closed, nil
 }

@@ -218,15 +218,16 @@ func (r *restorer) run(ctx context.Context) (done engine.Restored, err error) {
 	if err != nil {
 		return done, err
 	}
-	if a := r.plan.Anchor; a != nil && r.opt.Rewind == "" {
-		entries, err := engine.AuditEntries(filepath.Join(path, engine.DatabaseName))
-		if err != nil {
-			return done, err
-		}
-		if a.Size > entries {
-			return done, &engine.RewindError{Size: entries, Anchored: a.Size}
-		}
+	entries, err := engine.AuditEntries(filepath.Join(path, engine.DatabaseName))
+	if err != nil {
+		return done, err
 	}
+	a := r.plan.Anchor
+	if a != nil && a.Size > entries && r.opt.Rewind == "" {
+		return done, &engine.RewindError{Size: entries, Anchored: a.Size}
+	}
+	// That it was stopped says nothing of a later start, of which nothing was shipped. An anchor does: each start is an entry.
+	complete := newest.closed && r.opt.To.IsZero() && a != nil && a.Size == entries
 	state := newest.newest.Time
 	if !r.opt.To.IsZero() {
 		earlier := filepath.Join(r.dir, "earlier")
@@ -245,7 +246,7 @@ func (r *restorer) run(ctx context.Context) (done engine.Restored, err error) {
 	}
 	r.progress("finishing")
 	done, err = engine.FinishRestore(engine.Options{Dir: path, Now: r.opt.Now}, engine.Restore{
-		Backup: r.plan.Full.String(), State: state, Newest: newest.newest.Time, Complete: newest.closed && r.opt.To.IsZero(),
+		Backup: r.plan.Full.String(), State: state, Newest: newest.newest.Time, Complete: complete,
 		Anchored: r.plan.Anchor, Rewind: r.opt.Rewind, NewLog: r.plan.KeysLost,
 	})
 	if err == nil && filepath.Base(path) != "new" {

@@ -53,19 +53,27 @@ func (k *Keeper) step() {
 	now := k.opt.Now()
 	s := &k.ship
 	if now.Before(s.after) && !s.after.After(now.Add(retryMost)) {
-		k.sample(now)
+		k.sample()
 		return
 	}
 	err := k.connect()
 	if err == nil {
-		k.sample(now)
+		k.catchUp(now)
+		k.sample()
 		err = k.shipDue(now)
 	}
 	if err == nil {
+		if s.retry > 0 {
+			k.worked(shipFailed)
+		}
 		s.retry = 0
 		return
 	}
-	k.failed("Shipping the changes", err)
+	if errors.Is(err, backup.ErrExists) { // stored by a call that failed all the same: the target tells how far it got
+		s.close()
+		s.moments = nil
+	}
+	k.failed(shipFailed, err)
 	s.retry = min(max(2*s.retry, time.Second), retryMost)
 	s.after = k.opt.Now().Add(s.retry)
 }
@@ -81,6 +89,7 @@ func (k *Keeper) connect() error {
 	if err != nil {
 		return err
 	}
+	k.note(func(st *Status) { st.Connected = true })
 	for _, series := range backup.NewCatalogue(list).Series {
 		if series.Installation != installation || series.Epoch != epoch {
 			continue
@@ -91,7 +100,7 @@ func (k *Keeper) connect() error {
 		}
 		k.note(func(st *Status) { st.FullAt, st.FullBytes = plan.Full.Time, plan.Full.Size })
 		if s.log, err = k.opt.Engine.ReadLog(plan.To()); err == nil {
-			s.last = moment{k.opt.Now(), plan.To()}
+			s.last = k.moment(plan.To())
 			return nil
 		}
 		if !errors.Is(err, kv.ErrGone) {
@@ -102,28 +111,35 @@ func (k *Keeper) connect() error {
 	if s.log, err = k.opt.Engine.ReadLog(k.opt.Engine.Position()); err != nil {
 		return err
 	}
-	s.last = moment{k.opt.Now(), s.log.Position()}
+	s.last = k.moment(s.log.Position())
 	k.note(func(st *Status) { st.FullDue = true })
-	go k.Full(k.ctx) //nolint:errcheck // it says so itself
 	return nil
 }
 
+// moment is one at which everything up to a position is durable, and what is durable now may be more.
+func (k *Keeper) moment(at kv.Position) moment {
+	now := k.opt.Now()
+	return moment{Time: milli(now), At: at, before: now}
+}
+
 // sample notes what is durable now.
-func (k *Keeper) sample(now time.Time) {
+func (k *Keeper) sample() {
 	s := &k.ship
 	if s.log == nil {
 		return
 	}
+	before := k.opt.Now()
 	at := k.opt.Engine.Position()
 	if n := len(s.moments); n > 0 && s.moments[n-1].At == at || n == 0 && s.last.At == at {
 		if n == 0 {
-			s.last.Time = now
+			s.last.Time, s.last.before = before, before
 		}
 	} else {
-		s.moments = append(s.moments, moment{milli(now), at})
+		// Rounded up: a restore to a time before it must have nothing of after that time.
+		s.moments = append(s.moments, moment{milli(k.opt.Now().Add(time.Millisecond - 1)), at, before})
 	}
 	behind := s.log.Behind()
-	k.note(func(st *Status) { st.Behind, st.ShippedAt, st.ShippedTo = behind, s.last.Time, s.last.At })
+	k.note(func(st *Status) { st.Behind, st.ShippedAt, st.ShippedTo = behind, s.last.before, s.last.At })
 	if behind > k.opt.MaxBehind || behind > 0 && k.opt.Engine.StorageLow() {
 		s.close() // the disk is worth more than the chain
 		s.moments = nil
@@ -135,7 +151,7 @@ func (k *Keeper) sample(now time.Time) {
 // shipDue ships if there is enough, or if it has waited long enough.
 func (k *Keeper) shipDue(now time.Time) error {
 	s := &k.ship
-	for s.log != nil && s.log.Behind() > 0 && (s.log.Behind() >= shipBytes || now.Sub(s.last.Time) >= k.opt.Ship) && len(s.moments) > 0 {
+	for s.log != nil && s.log.Behind() > 0 && (s.log.Behind() >= shipBytes || now.Sub(s.last.before) >= k.opt.Ship) && len(s.moments) > 0 {
 		if err := k.shipOne(k.ctx, false); err != nil {
 			return err
 		}
@@ -148,7 +164,7 @@ func (k *Keeper) shipOne(ctx context.Context, closed bool) error {
 	s := &k.ship
 	checkpoint, unsigned := k.opt.Engine.Checkpoint()
 	signedAt := k.opt.Engine.Position() // every entry that it counts lies before
-	k.sample(k.opt.Now())
+	k.sample()
 	if s.log == nil {
 		return nil
 	}
@@ -183,12 +199,9 @@ func (k *Keeper) shipOne(ctx context.Context, closed bool) error {
 		return err
 	}
 	s.log.Advance(kv.LogPiece{From: end})
-	s.last, s.moments = moment{m.LastTime, end}, s.moments[len(told):]
+	s.last, s.moments = moment{m.LastTime, end, last.before}, s.moments[len(told):]
 	k.note(func(st *Status) {
-		st.Behind, st.ShippedAt, st.ShippedTo = s.log.Behind(), s.last.Time, s.last.At
-		if !st.FullDue {
-			st.Error = ""
-		}
+		st.Behind, st.ShippedAt, st.ShippedTo = s.log.Behind(), s.last.before, s.last.At
 	})
 	return nil
 }
@@ -226,7 +239,7 @@ func (k *Keeper) finishShipping(ctx context.Context) error {
 	if s.log == nil {
 		return nil
 	}
-	k.sample(k.opt.Now())
+	k.sample()
 	if s.log == nil {
 		return nil
 	}

@@ -38,7 +38,7 @@ func (u *unpacker) unpack(ctx context.Context, plan backup.Plan, dir string, unt
 	if err != nil {
 		return got, err
 	}
-	got.newest, got.checkpoint = moment{got.full.LastTime, got.full.To}, got.full.Checkpoint
+	got.newest, got.checkpoint = moment{Time: got.full.LastTime, At: got.full.To}, got.full.Checkpoint
 	if err := moveSegments(dir); err != nil {
 		return got, err
 	}

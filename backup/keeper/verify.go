@@ -18,7 +18,7 @@ import (
 func (k *Keeper) Verify(ctx context.Context) (Verification, error) {
 	k.full.Lock()
 	defer k.full.Unlock()
-	v, err := Verify(ctx, k.opt)
+	v, err := k.verify(ctx)
 	if err == nil && len(v.Faults) > 0 {
 		err = fmt.Errorf("%w: %s", backup.ErrDamaged, v.Faults[0])
 	}
@@ -40,6 +40,14 @@ func (k *Keeper) Verify(ctx context.Context) (Verification, error) {
 	return v, err
 }
 
+func (k *Keeper) verify(ctx context.Context) (v Verification, err error) {
+	if err := room(k.opt); err != nil {
+		return v, err
+	}
+	installation, _ := k.opt.Engine.Installation()
+	return gently(func() (Verification, error) { return verify(ctx, k.opt, installation) })
+}
+
 // A Verification is what was found.
 type Verification struct {
 	Name    string    // of the full backup
@@ -52,14 +60,18 @@ type Verification struct {
 	Took    time.Duration
 }
 
-// Verify is [Keeper.Verify] of the newest backup of any installation in a target.
+// Verify is [Keeper.Verify] of the newest backup in a target that holds those of one installation.
 func Verify(ctx context.Context, opt Options) (v Verification, err error) {
+	return verify(ctx, opt, "")
+}
+
+func verify(ctx context.Context, opt Options, installation string) (v Verification, err error) {
 	began := time.Now()
 	list, err := opt.Target.List(ctx, "")
 	if err != nil {
 		return v, err
 	}
-	source, err := choose(backup.NewCatalogue(list), "", "")
+	source, err := choose(backup.NewCatalogue(list), installation, "")
 	if err != nil {
 		return v, err
 	}

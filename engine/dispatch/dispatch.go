@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
 
 	"tuco/engine"
 	"tuco/engine/transport"
@@ -92,26 +93,35 @@ func (d *Dispatcher) Stop(patience time.Duration) {
 	d.cutSends()
 }
 
+// recovering is how many messages are reconciled at a time: they become durable together. After a restore there can be many.
+const recovering = 64
+
 // recover decides what became of the messages that were handed over when the process ended last.
 func (d *Dispatcher) recover(q engine.Queue) error {
 	jobs, err := q.Interrupted()
 	if err != nil {
 		return err
 	}
+	all := errgroup.Group{}
+	all.SetLimit(recovering)
 	for _, job := range jobs {
-		outcome, detail := d.reconcile(q, job)
-		if outcome == nil {
-			_, err = q.Lose(job.Message.ID, detail)
-		} else {
-			_, err = q.Finish(job.Message.ID, *outcome)
-		}
-		if err != nil {
-			return err
-		}
+		all.Go(func() error { return d.recoverOne(q, job) })
+	}
+	return all.Wait()
+}
+
+func (d *Dispatcher) recoverOne(q engine.Queue, job engine.Job) (err error) {
+	outcome, detail := d.reconcile(q, job)
+	if outcome == nil {
+		_, err = q.Lose(job.Message.ID, detail)
+	} else {
+		_, err = q.Finish(job.Message.ID, *outcome)
+	}
+	if err == nil {
 		d.opt.Log.Warn().Stringer("message", job.Message.ID).Str("workspace", string(q.Workspace())).
 			Bool("known", outcome != nil).Msg("interrupted send reconciled")
 	}
-	return nil
+	return err
 }
 
 // reconcile asks the transport what became of a message; nil if it can't tell.

@@ -1,0 +1,5 @@
+//go:build long
+
+package keeper_test
+
+const flipEvery = 1
