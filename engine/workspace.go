@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/hex"
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -324,17 +325,9 @@ func (a Admin) DeleteWorkspace(id WorkspaceID) error {
 		return err
 	}
 	_, err = changeAccess(t, func(tx *kv.Tx) (struct{}, error) {
-		for digest, c := range credentials.Scan(tx, kv.Range{}) {
-			if c.Workspace == id {
-				credentials.Delete(tx, digest)
-			}
-		}
-		if err := a.e.endAccess(tx, liveAccess(tx, "", id), EndedWorkspace, operatorActor); err != nil {
+		if err := a.e.dropWorkspace(tx, id); err != nil {
 			return struct{}{}, err
 		}
-		endWebhook(tx, id)
-		workspaces.Delete(tx, []byte(id))
-		tx.Drop(id.path())
 		return struct{}{}, a.e.record(tx, auditlog.Entry{Event: "workspace.deleted", Actor: operatorActor, Workspace: string(id)})
 	})
 	if err != nil {
@@ -345,6 +338,25 @@ func (a Admin) DeleteWorkspace(id WorkspaceID) error {
 	a.e.mu.Unlock()
 	t.deleted.Store(true)
 	a.e.work.wakeAll(t)
+	if err := os.Remove(a.e.importedIDs(id)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		a.e.log.Warn().Err(err).Msg("the list of imported ids of a deleted workspace is left")
+	}
+	return nil
+}
+
+// dropWorkspace deletes everything of a workspace.
+func (e *Engine) dropWorkspace(tx *kv.Tx, id WorkspaceID) error {
+	for digest, c := range credentials.Scan(tx, kv.Range{}) {
+		if c.Workspace == id {
+			credentials.Delete(tx, digest)
+		}
+	}
+	if err := e.endAccess(tx, liveAccess(tx, "", id), EndedWorkspace, operatorActor); err != nil {
+		return err
+	}
+	endWebhook(tx, id)
+	workspaces.Delete(tx, []byte(id))
+	tx.Drop(id.path())
 	return nil
 }
 
