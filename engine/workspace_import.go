@@ -26,6 +26,7 @@ type WorkspaceImport struct {
 	Plan string // one that is there; if empty that of the export, which is made if it is not there
 
 	// Where it comes from, for the record.
+	Source                       WorkspaceID
 	Installation, Object, SHA256 string
 
 	Bytes int64 // of all files together
@@ -377,6 +378,9 @@ func (x *importer) checkWorkspace() error {
 		if err != nil {
 			return errors.New(err.Error()) // it is the export's, not the caller's
 		}
+	}
+	if r.ID != x.in.Source {
+		return errors.New("it is another workspace than the manifest says")
 	}
 	if len(r.Tags) != len(Environments) || p.Name != r.Plan || !isSystemID(string(r.ID), "org") {
 		return errors.New("its id, its tags or its plan can't be")

@@ -35,7 +35,11 @@ func (w *world) exportOf(id WorkspaceID) (dir string, out ExportedWorkspace) {
 }
 
 func (w *world) importFrom(dir string, change func(*WorkspaceImport)) (ImportedWorkspace, error) {
-	in := WorkspaceImport{Installation: "elsewhere", Object: "object1", SHA256: strings.Repeat("0", 64), Unpack: func(to string) error {
+	var source exportedWorkspace
+	if _, line, ok := strings.Cut(filesOf(w.t, dir)[fileName("", kindWorkspace)], "\n"); ok {
+		_ = parseRecord([]byte(strings.TrimSuffix(line, "\n")), &source)
+	}
+	in := WorkspaceImport{Source: source.ID, Installation: "elsewhere", Object: "object1", SHA256: strings.Repeat("0", 64), Unpack: func(to string) error {
 		return os.CopyFS(to, os.DirFS(dir))
 	}}
 	if change != nil {
@@ -128,7 +132,7 @@ func contentOf(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-func filesOf(t *testing.T, dir string) map[string]string {
+func filesOf(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	entries, err := os.ReadDir(dir)
