@@ -2,7 +2,6 @@ package engine
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"tuco/engine/auditlog/bundle"
-	"tuco/kv"
 )
 
 // exportOf exports a workspace into a new directory.
@@ -234,6 +232,4 @@ func TestWorkspaceRoundTrip(t *testing.T) {
 	if n := bytes.Count(ids, []byte("\n")) - 1; err != nil || int64(n) != out.Records[kindLists]+out.Records[kindLines]+out.Records[kindLeads]+out.Records[kindMessages] {
 		t.Errorf("%d ids, %v", n, err)
 	}
-	_ = fmt.Sprint
-	_ = kv.Range{}
 }
