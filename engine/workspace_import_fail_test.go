@@ -93,7 +93,7 @@ func TestImportRefuses(t *testing.T) {
 		"an unknown member":       {record, replace(`"text":"`, `"size":1,"text":"`), CodeDamaged},
 		"a status":                {record, replace(`"status":"delivered"`, `"status":"lost"`), CodeDamaged},
 		"a channel":               {record, replace(`"channel":"imessage"`, `"channel":"fax"`), CodeDamaged},
-		"a place of what is sent": {record, replace(`"status":"delivered"`, `"status":"delivered","place":"due"`), CodeDamaged},
+		"a place of what is sent": {record, replace(`"plan":{`, `"place":"due","plan":{`), CodeDamaged},
 		"an id of another":        {record, replace(tag, "ffffff"), CodeDamaged},
 		"a lead of another":       {record, replace(`"lead":"`+w.anyLead()[:8]+tag, `"lead":"`+w.anyLead()[:8]+"ffffff"), CodeDamaged},
 		"a record twice":          {record, line(1, func(l []string, n int) []string { return append(l[:n+1], l[n:]...) }), CodeDamaged},

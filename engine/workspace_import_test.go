@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tuco/engine/auditlog/bundle"
+	"tuco/kv"
 )
 
 // exportOf exports a workspace into a new directory.
@@ -101,29 +102,31 @@ func (w *world) busy(id WorkspaceID, marker string) {
 
 // contentOf is everything in an export but the audit log and the keys, with ids, tags and what an import is documented to change
 // made the same.
-func contentOf(t *testing.T, dir string) map[string]string {
+func contentOf(t *testing.T, dir string, owner Workspace) map[string]string {
 	t.Helper()
+	tags := owner.Tags[Development] + "|" + owner.Tags[Staging] + "|" + owner.Tags[Production]
 	all := map[string]string{}
 	for name, text := range filesOf(t, dir) {
 		if name == ExportedAudit || strings.Contains(name, "."+kindKeys+".") {
 			continue
 		}
-		for pattern, same := range map[string]string{
-			`"([0-9a-f]{8})[0-9a-f]{6}([0-9a-f]{10})"`:              `"$1------$2"`,
-			`"(org|agreement)_[0-9a-f]{24}"`:                        `"$1"`,
-			`"tags":\{[^}]*\}`:                                      ``,
-			`"(development|staging|production)":"[0-9a-f]{6}"`:      ``,
-			`,"readOnly":"maintenance","readOnlySince":"[^"]*"`:     ``,
-			`,"hadOwner":true`:                                      ``,
-			`"updated":"[^"]*"`:                                     `"updated"`,
-			`"active":(true|false)`:                                 `"active"`,
-			`"transport":"(smtp|none)","shown":"[^"]*"`:             `"transport"`,
-			`"minInterval":\d+`:                                     ``,
-			`"status":"(queued|pending|scheduled|sending|unknown)"`: `"status":"open"`,
-			`"place":"(due|ready)",`:                                ``,
-			`"error":"The workspace was imported[^"]*",`:            ``,
+		for _, same := range [][2]string{
+			{`"(madeBy|addedBy|updatedBy)":"[0-9a-f]{24}"`, `"$1"`},
+			{`(:"[0-9a-f]{8})(` + tags + `)([0-9a-f]{10}")`, `$1------$3`},
+			{`"(org|agreement)_[0-9a-f]{24}"`, `"$1"`},
+			{`"tags":\{[^}]*\}`, ``},
+			{`"(development|staging|production)":"[0-9a-f]{6}"`, ``},
+			{`,"readOnly":"maintenance","readOnlySince":"[^"]*"`, ``},
+			{`,"hadOwner":true`, ``},
+			{`"updated":"[^"]*"`, `"updated"`},
+			{`"active":(true|false)`, `"active"`},
+			{`"transport":"(smtp|none)","shown":"[^"]*"`, `"transport"`},
+			{`"minInterval":\d+`, ``},
+			{`"status":"(queued|pending|scheduled|sending|unknown)"`, `"status":"open"`},
+			{`"place":"(due|ready)",`, ``},
+			{`"error":"The workspace was imported[^"]*",`, ``},
 		} {
-			text = regexp.MustCompile(pattern).ReplaceAllString(text, same)
+			text = regexp.MustCompile(same[0]).ReplaceAllString(text, same[1])
 		}
 		all[name] = text
 	}
@@ -188,7 +191,7 @@ func TestWorkspaceRoundTrip(t *testing.T) {
 	}
 	to.verify()
 	second, _ := to.exportOf(got.ID)
-	want, have := contentOf(t, dir), contentOf(t, second)
+	want, have := contentOf(t, dir, *w.tenant(w.id).record()), contentOf(t, second, got.Workspace)
 	for name := range want {
 		if want[name] != have[name] {
 			t.Errorf("%s:\n%s\nis after an import\n%s", name, want[name], have[name])
@@ -231,5 +234,16 @@ func TestWorkspaceRoundTrip(t *testing.T) {
 	ids, err := os.ReadFile(got.IDs)
 	if n := bytes.Count(ids, []byte("\n")) - 1; err != nil || int64(n) != out.Records[kindLists]+out.Records[kindLines]+out.Records[kindLeads]+out.Records[kindMessages] {
 		t.Errorf("%d ids, %v", n, err)
+	}
+	fresh, err := kv.Update(to.db, func(tx *kv.Tx) (MessageID, error) { return newID[messageKind](tx, op.env), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := to.Messages(op, MessageQuery{})
+	if err != nil || len(page.Messages) == 0 {
+		t.Fatalf("%d messages, %v", len(page.Messages), err)
+	}
+	if newest := page.Messages[0].ID; fresh.String() <= newest.String() {
+		t.Errorf("a new id, %s, is not above %s", fresh, newest)
 	}
 }
