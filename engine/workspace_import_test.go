@@ -211,6 +211,22 @@ func TestWorkspaceRoundTrip(t *testing.T) {
 		to.verify()
 		op = to.operatorOf(got.ID, Production)
 	}
+	fresh, err := kv.Update(to.db, func(tx *kv.Tx) (MessageID, error) { return newID[messageKind](tx, op.env), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := to.Messages(op, MessageQuery{})
+	if err != nil || len(page.Messages) == 0 {
+		t.Fatalf("%d messages, %v", len(page.Messages), err)
+	}
+	if newest := page.Messages[0].ID; fresh.String() <= newest.String() {
+		t.Errorf("a new id, %s, is not above %s", fresh, newest)
+	}
+	for _, l := range op.env.lines.Load().all {
+		if l.Active || l.Transport != noTransport && !l.Sandbox() {
+			t.Errorf("line %s is active, or has the transport %s", l.ID, l.Transport)
+		}
+	}
 	active := ReadOnlyReason("")
 	if _, err := to.Admin().SetWorkspace(got.ID, WorkspaceChange{ReadOnly: &active}); err != nil {
 		t.Fatal(err)
@@ -234,16 +250,5 @@ func TestWorkspaceRoundTrip(t *testing.T) {
 	ids, err := os.ReadFile(got.IDs)
 	if n := bytes.Count(ids, []byte("\n")) - 1; err != nil || int64(n) != out.Records[kindLists]+out.Records[kindLines]+out.Records[kindLeads]+out.Records[kindMessages] {
 		t.Errorf("%d ids, %v", n, err)
-	}
-	fresh, err := kv.Update(to.db, func(tx *kv.Tx) (MessageID, error) { return newID[messageKind](tx, op.env), nil })
-	if err != nil {
-		t.Fatal(err)
-	}
-	page, err := to.Messages(op, MessageQuery{})
-	if err != nil || len(page.Messages) == 0 {
-		t.Fatalf("%d messages, %v", len(page.Messages), err)
-	}
-	if newest := page.Messages[0].ID; fresh.String() <= newest.String() {
-		t.Errorf("a new id, %s, is not above %s", fresh, newest)
 	}
 }
