@@ -325,9 +325,10 @@ func (a Admin) DeleteWorkspace(id WorkspaceID) error {
 		return err
 	}
 	_, err = changeAccess(t, func(tx *kv.Tx) (struct{}, error) {
-		if err := a.e.dropWorkspace(tx, id); err != nil {
+		if err := a.e.endAccess(tx, liveAccess(tx, "", id), EndedWorkspace, operatorActor); err != nil {
 			return struct{}{}, err
 		}
+		dropWorkspace(tx, id)
 		return struct{}{}, a.e.record(tx, auditlog.Entry{Event: "workspace.deleted", Actor: operatorActor, Workspace: string(id)})
 	})
 	if err != nil {
@@ -344,20 +345,16 @@ func (a Admin) DeleteWorkspace(id WorkspaceID) error {
 	return nil
 }
 
-// dropWorkspace deletes everything of a workspace.
-func (e *Engine) dropWorkspace(tx *kv.Tx, id WorkspaceID) error {
+// dropWorkspace deletes what lies in a workspace, and all that leads to it.
+func dropWorkspace(tx *kv.Tx, id WorkspaceID) {
 	for digest, c := range credentials.Scan(tx, kv.Range{}) {
 		if c.Workspace == id {
 			credentials.Delete(tx, digest)
 		}
 	}
-	if err := e.endAccess(tx, liveAccess(tx, "", id), EndedWorkspace, operatorActor); err != nil {
-		return err
-	}
 	endWebhook(tx, id)
 	workspaces.Delete(tx, []byte(id))
 	tx.Drop(id.path())
-	return nil
 }
 
 // ShowWorkspace returns the caller's workspace and why it takes no writes, if so.

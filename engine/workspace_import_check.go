@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"bytes"
+	"encoding/hex"
 	"errors"
 	"slices"
 	"strings"
@@ -8,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"tuco/engine/quota"
+	"tuco/engine/schedule"
+	"tuco/kv"
 )
 
 // What every record of an export is held against before it is stored: what an index, an encoding or a counter relies on. The
@@ -18,6 +22,42 @@ const maxAddressBytes = 400
 // isAddress tells whether s can stand in an index key.
 func isAddress(s string) bool {
 	return s != "" && len(s) <= maxAddressBytes && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
+}
+
+// checkWorkspace refuses a workspace that could not be one.
+func (x *importer) checkWorkspace() error {
+	r, seen := &x.record, [][]byte{make([]byte, len(kv.Tag{}))}
+	if _, err := schedule.LoadZone(r.Timezone); err != nil {
+		return err
+	}
+	for _, env := range Environments {
+		tag, err := hex.DecodeString(r.Tags[env])
+		if err != nil || len(tag) != len(kv.Tag{}) || slices.ContainsFunc(seen, func(other []byte) bool { return bytes.Equal(other, tag) }) {
+			return errors.New("an environment has no owner tag of its own")
+		}
+		seen = append(seen, tag)
+	}
+	p, again := r.PlanFigures, Plan{}
+	change := PlanChange{&p.MessagesPerDay, &p.MessagesPerMonth, &p.NewContactsPerDay, &p.PhoneLines, &p.EmailLines, p.RequestsPerMinute}
+	name := r.Name
+	if x.in.Name != "" {
+		name = x.in.Name
+		if err := checkName(name); err != nil {
+			return err
+		}
+	}
+	for _, err := range []error{checkName(name), checkName(r.Plan), change.apply(&again), r.Policy.check()} {
+		if err != nil {
+			return errors.New(err.Error()) // it is the export's, not the caller's
+		}
+	}
+	if r.ID != x.in.Source {
+		return errors.New("it is another workspace than the manifest says")
+	}
+	if len(r.Tags) != len(Environments) || p.Name != r.Plan || !isSystemID(string(r.ID), "org") {
+		return errors.New("its id, its tags or its plan can't be")
+	}
+	return nil
 }
 
 func (x *importer) checkAgreement(a Agreement) error {

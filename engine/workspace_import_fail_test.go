@@ -289,6 +289,7 @@ func TestImportCut(t *testing.T) {
 		to.opt = opt
 		to.open()
 		to.nothingLeft(what, 1)
+		to.keepAudit()
 		if e := to.last("workspace.imported"); e.Outcome != "failed" {
 			t.Errorf("%s: the entry %+v", what, e)
 		}

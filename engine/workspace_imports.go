@@ -60,26 +60,22 @@ func (e *Engine) dropImports() error {
 	return errors.Join(err, os.RemoveAll(filepath.Join(e.opt.Dir, importDir)))
 }
 
-// dropImport deletes an import that failed. On a disk that is so full that it can't be recorded, it isn't.
+// dropImport deletes an import that failed. It is recorded a little later: an opening must leave the audit log as it is, which a
+// restore compares with its anchors.
 func (e *Engine) dropImport(id WorkspaceID, s importState, reason string) error {
 	if err := os.Remove(e.importedIDs(id)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	drop := func(tx *kv.Tx) (struct{}, error) {
-		imports.Delete(tx, []byte(id))
-		return struct{}{}, e.dropWorkspace(tx, id)
-	}
 	_, err := kv.UpdateCritical(e.db, func(tx *kv.Tx) (struct{}, error) {
-		if _, err := drop(tx); err != nil {
-			return struct{}{}, err
-		}
-		return struct{}{}, e.record(tx, auditlog.Entry{
+		imports.Delete(tx, []byte(id))
+		dropWorkspace(tx, id)
+		return struct{}{}, nil
+	})
+	if err == nil {
+		e.audit.pending.add(auditlog.Entry{
 			Event: "workspace.imported", Outcome: auditlog.Failed, Actor: operatorActor, Workspace: string(id), Kind: "backup", Object: s.Object,
 			Detail: map[string]string{"error": reason},
 		})
-	})
-	if errors.Is(err, kv.ErrNoRoom) {
-		_, err = kv.UpdateCritical(e.db, drop)
 	}
 	return err
 }
