@@ -78,6 +78,7 @@ type workspaceCommand struct {
 	Delete   workspaceDelete   `cmd:"" help:"Delete a workspace with everything in it."`
 	ReadOnly workspaceReadOnly `cmd:"" help:"Let a workspace take no writes: reads go on, writes answer 402 with the reason."`
 	Active   workspaceActive   `cmd:"" help:"Let a workspace take writes again."`
+	Import   workspaceImport   `cmd:"" help:"Make a workspace of one that another installation exported ('tuco backup create --workspace ID')."`
 }
 
 type workspaceCreate struct {

@@ -87,6 +87,7 @@ type backupInput struct {
 	Recipients []string `json:"recipients,omitzero"`
 	Passphrase string   `json:"passphrase,omitzero"`
 	Plain      bool     `json:"plain,omitzero"`
+	Workspace  string   `json:"workspace,omitzero"` // this one alone
 }
 
 // backupOutput is a backup that was made.
@@ -104,8 +105,16 @@ func (s *server) createBackup(in backupInput) (backupOutput, error) {
 		if s.backups == nil {
 			return backupOutput{}, engine.Errorf(engine.Invalid, "No backups are configured: name a target with --to, or start the server with --backup-to")
 		}
+		if in.Workspace != "" {
+			f := s.flags.Backup
+			in.To, in.Recipients, in.Plain = f.To, f.Recipient, f.Plain
+			return makeWorkspaceBackup(s.eng, s.flags.Data, in)
+		}
 		name, err := s.backups.Full(context.Background())
 		return backupOutput{Name: name.String(), Bytes: s.backups.Status().FullBytes, Took: time.Since(began).Round(time.Millisecond).String(), Position: name.To}, err
+	}
+	if in.Workspace != "" {
+		return makeWorkspaceBackup(s.eng, s.flags.Data, in)
 	}
 	return makeBackup(s.eng, s.flags.Data, in)
 }

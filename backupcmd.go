@@ -50,10 +50,11 @@ type backupCreate struct {
 	Recipient      []string `help:"Public age key to encrypt to; may be given more than once." placeholder:"AGE1…"`
 	PassphraseFile string   `help:"File of a passphrase to encrypt with." type:"existingfile" placeholder:"FILE"`
 	Plain          bool     `help:"Do not encrypt."`
+	Workspace      string   `help:"This workspace alone, for another installation ('tuco workspace import')." placeholder:"ID"`
 }
 
 func (c backupCreate) Run(out *output) (err error) {
-	in := backupInput{Recipients: c.Recipient, Plain: c.Plain}
+	in := backupInput{Recipients: c.Recipient, Plain: c.Plain, Workspace: c.Workspace}
 	if in.To, err = absolute(c.To); err != nil {
 		return err
 	}
@@ -90,7 +91,11 @@ func (c backupCreate) stopped(in backupInput) (made backupOutput, err error) {
 	if err != nil {
 		return made, advise(err)
 	}
-	made, err = makeBackup(eng, c.Data, in)
+	if in.Workspace == "" {
+		made, err = makeBackup(eng, c.Data, in)
+	} else {
+		made, err = makeWorkspaceBackup(eng, c.Data, in)
+	}
 	return made, errors.Join(err, eng.Close())
 }
 

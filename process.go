@@ -25,6 +25,7 @@ func (s *server) addCommands() {
 	httpapi.AddCommand(s.admin, "support", s.support)
 	httpapi.AddCommand(s.admin, "backup/create", s.createBackup)
 	httpapi.AddCommand(s.admin, "backup/verify", s.verifyBackup)
+	httpapi.AddCommand(s.admin, "workspace/import", s.importWorkspace)
 }
 
 // logInput changes level and format of the log; what is empty stays.

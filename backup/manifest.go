@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -46,8 +47,11 @@ type Manifest struct {
 	Installation string `json:"installation"` // likewise
 	Epoch        uint64 `json:"epoch"`        // restore epoch of the installation
 	Workspace    string `json:"workspace,omitzero"`
-	Product      string `json:"product"` // version of the program that wrote it
-	Schema       int    `json:"schema"`  // of what is in the files; from 1
+	// Transports are the ids of lines whose transport has to be set again where a workspace is imported.
+	Transports []string `json:"transports,omitzero"`
+
+	Product string `json:"product"` // version of the program that wrote it
+	Schema  int    `json:"schema"`  // of what is in the files; from 1
 
 	Time time.Time `json:"time"` // when the snapshot was taken, or the log cut: UTC, in whole milliseconds
 
@@ -101,6 +105,8 @@ func (m *Manifest) check() error {
 		return fmt.Errorf("epoch %d", m.Epoch)
 	case (m.Kind == Workspace) != (m.Workspace != "") || !isText(m.Workspace, 100):
 		return fmt.Errorf("workspace %q in an object of kind %s", m.Workspace, m.Kind)
+	case m.Kind != Workspace && len(m.Transports) > 0 || slices.ContainsFunc(m.Transports, func(id string) bool { return !wordPattern.MatchString(id) }):
+		return fmt.Errorf("transports %q in an object of kind %s", m.Transports, m.Kind)
 	case m.Product == "" || !isText(m.Product, 100):
 		return fmt.Errorf("product %q", m.Product)
 	case m.Schema < 1:

@@ -85,6 +85,8 @@ type Engine struct {
 
 	forwarder atomic.Pointer[forward.Forwarder] // nil if the audit log is forwarded to nobody
 
+	importing sync.Mutex // held by the one import of a workspace
+
 	mu      sync.RWMutex // guards tenants
 	tenants map[WorkspaceID]*tenant
 }
@@ -135,6 +137,9 @@ func (e *Engine) load() (err error) {
 	}
 	if err := e.loadWebhooks(); err != nil {
 		return err
+	}
+	if err := e.dropImports(); err != nil {
+		return fmt.Errorf("deleting what an import left behind: %w", err)
 	}
 	return e.loadTenants()
 }

@@ -46,6 +46,7 @@ const (
 	CodeLineExists           = "LINE_EXISTS"
 	CodeNameTaken            = "NAME_TAKEN"
 	CodeTransportNotAllowed  = "TRANSPORT_NOT_ALLOWED"
+	CodeNoTransport          = "NO_TRANSPORT"
 	CodeInvalidAddress       = "INVALID_ADDRESS"
 	CodeWiderKey             = "WIDER_KEY"
 	CodeTooMany              = "TOO_MANY"

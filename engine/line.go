@@ -65,6 +65,9 @@ func (l Line) Name() string { return strings.TrimSpace(l.FirstName + " " + l.Las
 // Sandbox tells whether the line reaches nobody.
 func (l Line) Sandbox() bool { return l.Transport == transport.Sandbox }
 
+// noTransport is the transport of a line that was imported without one. It can't be made active.
+const noTransport = "none"
+
 // identity is what the line's counters are kept under. It is the number or mailbox, not the record's
 // id: deleting a line and making it again, also as one of another type, does not refill its day.
 func (l Line) identity() string { return cmp.Or(l.Phone, l.Email) }
@@ -351,6 +354,9 @@ func (e *Engine) SetLine(who Caller, id string, change LineChange) (Line, error)
 		settings, err := e.applyLine(who, &l, change)
 		if err != nil {
 			return l, err
+		}
+		if l.Active && l.Transport == noTransport {
+			return l, Errorf(Conflict, "This line was imported without its transport, so it can't send: the operator has to set one (tuco line set --transport)").With(CodeNoTransport)
 		}
 		if wasActive && !l.Active {
 			who.env.emptyReady(tx, l, "Its line was paused.")

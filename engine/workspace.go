@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/hex"
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -324,17 +325,10 @@ func (a Admin) DeleteWorkspace(id WorkspaceID) error {
 		return err
 	}
 	_, err = changeAccess(t, func(tx *kv.Tx) (struct{}, error) {
-		for digest, c := range credentials.Scan(tx, kv.Range{}) {
-			if c.Workspace == id {
-				credentials.Delete(tx, digest)
-			}
-		}
 		if err := a.e.endAccess(tx, liveAccess(tx, "", id), EndedWorkspace, operatorActor); err != nil {
 			return struct{}{}, err
 		}
-		endWebhook(tx, id)
-		workspaces.Delete(tx, []byte(id))
-		tx.Drop(id.path())
+		dropWorkspace(tx, id)
 		return struct{}{}, a.e.record(tx, auditlog.Entry{Event: "workspace.deleted", Actor: operatorActor, Workspace: string(id)})
 	})
 	if err != nil {
@@ -345,7 +339,22 @@ func (a Admin) DeleteWorkspace(id WorkspaceID) error {
 	a.e.mu.Unlock()
 	t.deleted.Store(true)
 	a.e.work.wakeAll(t)
+	if err := os.Remove(a.e.importedIDs(id)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		a.e.log.Warn().Err(err).Msg("the list of imported ids of a deleted workspace is left")
+	}
 	return nil
+}
+
+// dropWorkspace deletes what lies in a workspace, and all that leads to it.
+func dropWorkspace(tx *kv.Tx, id WorkspaceID) {
+	for digest, c := range credentials.Scan(tx, kv.Range{}) {
+		if c.Workspace == id {
+			credentials.Delete(tx, digest)
+		}
+	}
+	endWebhook(tx, id)
+	workspaces.Delete(tx, []byte(id))
+	tx.Drop(id.path())
 }
 
 // ShowWorkspace returns the caller's workspace and why it takes no writes, if so.

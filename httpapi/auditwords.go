@@ -57,6 +57,8 @@ var sentences = map[string]string{
 	"workspace.read-only": "set the workspace to read-only mode",
 	"workspace.active":    "ended the read-only mode",
 	"workspace.deleted":   "deleted the workspace",
+	"workspace.exported":  "exported the workspace with its data",
+	"workspace.imported":  "imported the workspace",
 	"person.erased":       "erased a person from what the log can tell",
 	"audit.exported":      "exported the audit log",
 	"webhook.set":         "set the webhook for notices of staff access",

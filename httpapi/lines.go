@@ -19,7 +19,7 @@ type lineObject struct {
 	ProvisioningStatus         string      `json:"provisioningStatus" enum:"active"`
 	LineType                   string      `json:"lineType" enum:"byon"`
 	Channel                    string      `json:"channel" enum:"imessage,sms,email"`
-	Transport                  string      `json:"transport" enum:"sandbox,smtp"`
+	Transport                  string      `json:"transport" enum:"sandbox,smtp,none" description:"none: the line was imported, and waits for the operator to connect it"`
 	DailyNewConversationsLimit *int64      `json:"dailyNewConversationsLimit" description:"null is unlimited"`
 	DailyTotalMessagesLimit    *int64      `json:"dailyTotalMessagesLimit" description:"null is unlimited"`
 	DeviceGapSeconds           float64     `json:"deviceGapSeconds"`

@@ -93,6 +93,18 @@ func (tx *Tx) NewID(tag Tag) ID {
 	return makeID(last.second, tag, last.n)
 }
 
+// SkipIDs makes every later id of tag higher than id, which another database made.
+func (tx *Tx) SkipIDs(tag Tag, id ID) {
+	tx.mustWrite()
+	second := binary.BigEndian.Uint32(id[:4])
+	if held, _ := leases.Get(tx, tag[:]); second > held.Second {
+		leases.Put(tx, tag[:], lease{second})
+	}
+	if last := tx.db.ids.last[tag]; last != nil && last.second <= second {
+		last.second, last.n, last.read = second+1, 0, 0
+	}
+}
+
 func (s *ids) of(tag Tag) *lastID {
 	if s.last == nil {
 		s.last = map[Tag]*lastID{}

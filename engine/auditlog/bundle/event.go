@@ -74,6 +74,8 @@ var events = map[string]*event{
 	"workspace.read-only": newEvent("Workspace made read-only", 4, apiActivity, update),
 	"workspace.active":    newEvent("Workspace made active", 3, apiActivity, update),
 	"workspace.deleted":   newEvent("Workspace deleted", 6, apiActivity, remove),
+	"workspace.exported":  newEvent("Workspace exported with its data", 6, apiActivity, read),
+	"workspace.imported":  newEvent("Workspace imported", 5, apiActivity, create),
 
 	"audit.exported":    newEvent("Audit log exported", 3, apiActivity, read),
 	"audit.verified":    newEvent("Audit log verified", 1, apiActivity, read),
