@@ -43,7 +43,6 @@ type ImportedWorkspace struct {
 const (
 	CodeImportRunning = "IMPORT_RUNNING"
 	CodePlanDiffers   = "PLAN_DIFFERS"
-	CodeNoRoom        = "NO_ROOM"
 )
 
 // ImportWorkspace makes a workspace of an export, all of it or none. Its ids and owner tags are new ones, it is in READ_ONLY
