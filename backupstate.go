@@ -75,12 +75,14 @@ var (
 	backupShipped  = prometheus.NewDesc("tuco_backup_shipped_timestamp_seconds", "Everything that was committed by then is in the backup target.", nil, nil)
 	backupBehind   = prometheus.NewDesc("tuco_backup_behind_bytes", "Bytes of changes that are not in the backup target yet.", nil, nil)
 	backupFailures = prometheus.NewDesc("tuco_backup_failures_total", "Failures of full backups and of shipping changes.", nil, nil)
+	backupFailed   = prometheus.NewDesc("tuco_backup_failed", "Whether making or shipping backups fails: 1 or 0.", nil, nil)
+	verifyFailed   = prometheus.NewDesc("tuco_backup_verify_failed", "Whether the last verification of a backup failed: 1 or 0.", nil, nil)
 	verifyFailures = prometheus.NewDesc("tuco_backup_verify_failures_total", "Verifications of backups that failed.", nil, nil)
 )
 
 // Describe names the metrics.
 func (m backupMetrics) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{backupSuccess, backupBytes, backupVerified, backupShipped, backupBehind, backupFailures, verifyFailures} {
+	for _, d := range []*prometheus.Desc{backupSuccess, backupBytes, backupVerified, backupShipped, backupBehind, backupFailed, verifyFailed, backupFailures, verifyFailures} {
 		to <- d
 	}
 }
@@ -97,6 +99,15 @@ func (m backupMetrics) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.MustNewConstMetric(backupBytes, prometheus.GaugeValue, float64(s.FullBytes))
 	}
 	to <- prometheus.MustNewConstMetric(backupBehind, prometheus.GaugeValue, float64(s.Behind))
+	to <- prometheus.MustNewConstMetric(backupFailed, prometheus.GaugeValue, asGauge(s.Error != ""))
+	to <- prometheus.MustNewConstMetric(verifyFailed, prometheus.GaugeValue, asGauge(s.VerifyError != ""))
 	to <- prometheus.MustNewConstMetric(backupFailures, prometheus.CounterValue, float64(s.Failures))
 	to <- prometheus.MustNewConstMetric(verifyFailures, prometheus.CounterValue, float64(s.VerifyFailures))
+}
+
+func asGauge(set bool) float64 {
+	if set {
+		return 1
+	}
+	return 0
 }

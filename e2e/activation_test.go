@@ -52,6 +52,7 @@ func TestRestartRefusesNobody(t *testing.T) {
 	answers := map[int]int{}
 	done := make(chan struct{})
 	var load sync.WaitGroup
+	url := s.url // of the socket, which stays
 	for worker := range 16 {
 		c := []*http.Client{fresh, client}[worker%2]
 		load.Go(func() {
@@ -62,7 +63,7 @@ func TestRestartRefusesNobody(t *testing.T) {
 				default:
 				}
 				text := fmt.Sprintf("%d of %d", i, worker)
-				id, a, err := send(c, s.url, who.key, map[string]any{"message": text, "recipientPhone": fmt.Sprintf("+1202555%04d", 1000+worker)})
+				id, a, err := send(c, url, who.key, map[string]any{"message": text, "recipientPhone": fmt.Sprintf("+1202555%04d", 1000+worker)})
 				mu.Lock()
 				answers[a.status]++
 				if id != "" {
