@@ -242,8 +242,8 @@ func TestImportCut(t *testing.T) {
 	})
 	_, err = to.importFrom(dir, nil)
 	refused(t, "a second import", err, Conflict, CodeImportRunning, "")
-	if n := len(to.allTenants()); n != 1 {
-		t.Errorf("%d workspaces while one is imported", n)
+	if stored, err := to.Admin().Workspaces(); err != nil || len(stored) != 1 || len(to.allTenants()) != 1 {
+		t.Errorf("%d workspaces are stored while one is imported, %v", len(stored), err)
 	}
 	early := to.copied()
 	crashed := t.TempDir()
