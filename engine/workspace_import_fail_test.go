@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -315,4 +316,27 @@ func TestImportFillsTheDisk(t *testing.T) {
 	_, err := to.importFrom(dir, nil)
 	refused(t, "an import without room", err, Unavailable, CodeNoRoom, "")
 	to.nothingLeft("without room", 1)
+}
+
+// TestImportKeepsUsage: what was used and no message stands for, as after a restore, stays used.
+func TestImportKeepsUsage(t *testing.T) {
+	w := newWorld(t, perDay(100))
+	w.busy(w.id, "lion")
+	dir, _ := w.exportOf(w.id)
+	raise := regexp.MustCompile(`"messages":\d+`)
+	nine := func(s string) string { return raise.ReplaceAllString(s, `"messages":90`) }
+	got := w.mustImport(edited(t, edited(t, dir, "production.line-usage.jsonl", nine), "usage.jsonl", nine))
+	for range 2 {
+		w.verify()
+		op := w.operatorOf(got.ID, Production)
+		if used := op.env.planLimits()[0].Used; used != 90 {
+			t.Errorf("%d used of the plan", used)
+		}
+		for _, l := range op.env.lines.Load().all {
+			if used := l.limits(w.lineDay())[0].Used; l.Channel == IMessage && used != 90 {
+				t.Errorf("%d used of line %s", used, l.ID)
+			}
+		}
+		w.reopen()
+	}
 }
