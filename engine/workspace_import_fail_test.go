@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -242,8 +243,8 @@ func TestImportCut(t *testing.T) {
 	})
 	_, err = to.importFrom(dir, nil)
 	refused(t, "a second import", err, Conflict, CodeImportRunning, "")
-	if n := len(to.allTenants()); n != 1 {
-		t.Errorf("%d workspaces while one is imported", n)
+	if stored, err := to.Admin().Workspaces(); err != nil || len(stored) != 1 || len(to.allTenants()) != 1 {
+		t.Errorf("%d workspaces are stored while one is imported, %v", len(stored), err)
 	}
 	early := to.copied()
 	crashed := t.TempDir()
@@ -315,4 +316,27 @@ func TestImportFillsTheDisk(t *testing.T) {
 	_, err := to.importFrom(dir, nil)
 	refused(t, "an import without room", err, Unavailable, CodeNoRoom, "")
 	to.nothingLeft("without room", 1)
+}
+
+// TestImportKeepsUsage: what was used and no message stands for, as after a restore, stays used.
+func TestImportKeepsUsage(t *testing.T) {
+	w := newWorld(t, perDay(100))
+	w.busy(w.id, "lion")
+	dir, _ := w.exportOf(w.id)
+	raise := regexp.MustCompile(`"messages":\d+`)
+	nine := func(s string) string { return raise.ReplaceAllString(s, `"messages":90`) }
+	got := w.mustImport(edited(t, edited(t, dir, "production.line-usage.jsonl", nine), "usage.jsonl", nine))
+	for range 2 {
+		w.verify()
+		op := w.operatorOf(got.ID, Production)
+		if used := op.env.planLimits()[0].Used; used != 90 {
+			t.Errorf("%d used of the plan", used)
+		}
+		for _, l := range op.env.lines.Load().all {
+			if used := l.limits(w.lineDay())[0].Used; l.Channel == IMessage && used != 90 {
+				t.Errorf("%d used of line %s", used, l.ID)
+			}
+		}
+		w.reopen()
+	}
 }

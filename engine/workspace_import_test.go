@@ -35,7 +35,8 @@ func (w *world) exportOf(id WorkspaceID) (dir string, out ExportedWorkspace) {
 
 func (w *world) importFrom(dir string, change func(*WorkspaceImport)) (ImportedWorkspace, error) {
 	var source exportedWorkspace
-	if _, line, ok := strings.Cut(filesOf(w.t, dir)[fileName("", kindWorkspace)], "\n"); ok {
+	record, _ := os.ReadFile(filepath.Join(dir, fileName("", kindWorkspace)))
+	if _, line, ok := strings.Cut(string(record), "\n"); ok {
 		_ = parseRecord([]byte(strings.TrimSuffix(line, "\n")), &source)
 	}
 	in := WorkspaceImport{Source: source.ID, Installation: "elsewhere", Object: "object1", SHA256: strings.Repeat("0", 64), Unpack: func(to string) error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -219,5 +220,46 @@ func TestIDsAfterAnUnknownOutcome(t *testing.T) {
 		}
 		db = openTest(t, crash(t, db), i.options())
 		i.next(db, tagA)
+	}
+}
+
+// TestSkipIDs: ids begin above one that another database made, at once, after a clean stop and after a crash.
+func TestSkipIDs(t *testing.T) {
+	for _, used := range []bool{false, true} {
+		path := filepath.Join(t.TempDir(), "db")
+		now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+		opt := Options{Now: func() time.Time { return now }}
+		db, err := Open(path, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next := func() ID {
+			id, err := Update(db, func(tx *Tx) (ID, error) { return tx.NewID(Tag{1}), nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			return id
+		}
+		if used {
+			next()
+		}
+		other := makeID(uint32(now.Add(time.Hour).Unix()), Tag{1}, 1<<39)
+		if _, err := Update(db, func(tx *Tx) (struct{}, error) { tx.SkipIDs(Tag{1}, other); return struct{}{}, nil }); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if id := next(); bytes.Compare(id[:], other[:]) <= 0 {
+				t.Errorf("used before: %v; %s is not above %s", used, id, other)
+			}
+			if err := db.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if db, err = Open(path, opt); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
