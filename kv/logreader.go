@@ -55,9 +55,6 @@ func (db *DB) readLog(from func(*redo) Position) (*LogReader, error) {
 	return r, nil
 }
 
-// LogID is the id of the log that positions are of.
-func (db *DB) LogID() uint64 { return db.log.id }
-
 // Position is where the next piece begins.
 func (r *LogReader) Position() Position { return r.pin }
 

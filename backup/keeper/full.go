@@ -35,7 +35,7 @@ func (k *Keeper) Full(ctx context.Context) (backup.Name, error) {
 	}
 	k.worked(fullFailed)
 	k.note(func(s *Status) {
-		s.FullAt, s.FullTook, s.FullDue = began, k.opt.Now().Sub(began), false
+		s.FullAt, s.FullDue = began, false
 		if size > 0 {
 			s.FullBytes = size
 		}

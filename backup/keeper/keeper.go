@@ -66,19 +66,18 @@ const (
 
 // Status is how the backups stand.
 type Status struct {
-	FullAt         time.Time     // when the newest full backup was taken; zero: never
-	FullBytes      int64         // of it, as stored
-	FullTook       time.Duration // the last one that this process made
-	ShippedAt      time.Time     // when everything that was committed by then was in the target
-	ShippedTo      kv.Position   // what was committed before is there
-	Behind         int64         // bytes of the log that are not there yet
-	VerifiedAt     time.Time     // when a backup was last verified with success
-	VerifyError    string        // of the last verification; empty if it was right
-	Failures       int64         // of full backups and shipping, since the start
-	VerifyFailures int64         // since the start
-	Error          string        // what failed when it was last done, and why; empty if nothing
-	FullDue        bool          // the chain is broken, or the last full backup failed: one is made as soon as it can be
-	Connected      bool          // the target was listed: what there is in it is known
+	FullAt         time.Time   // when the newest full backup was taken; zero: never
+	FullBytes      int64       // of it, as stored
+	ShippedAt      time.Time   // when everything that was committed by then was in the target
+	ShippedTo      kv.Position // what was committed before is there
+	Behind         int64       // bytes of the log that are not there yet
+	VerifiedAt     time.Time   // when a backup was last verified with success
+	VerifyError    string      // of the last verification; empty if it was right
+	Failures       int64       // of full backups and shipping, since the start
+	VerifyFailures int64       // since the start
+	Error          string      // what failed when it was last done, and why; empty if nothing
+	FullDue        bool        // the chain is broken, or the last full backup failed: one is made as soon as it can be
+	Connected      bool        // the target was listed: what there is in it is known
 }
 
 const (
