@@ -302,7 +302,7 @@ func (w *world) lineOf(who Caller, channel Channel, change LineChange) Line {
 }
 
 // send sends a message that must be taken.
-func (w *world) send(who Caller, req SendRequest) SendResult {
+func (w *world) send(who Caller, req SendRequest) *SendResult {
 	w.t.Helper()
 	if req.Text == "" {
 		req.Text = "Hello"

@@ -87,7 +87,7 @@ func (r *rig) who() engine.Caller {
 func (r *rig) send(text ...string) {
 	r.t.Helper()
 	r.phones++
-	must[engine.SendResult](r.t)(r.eng.Send(r.who(), nil, engine.SendRequest{Text: strings.Join(append(text, "hello"), " "), Phone: fmt.Sprintf("+1202555%04d", r.phones)}))
+	must[*engine.SendResult](r.t)(r.eng.Send(r.who(), nil, engine.SendRequest{Text: strings.Join(append(text, "hello"), " "), Phone: fmt.Sprintf("+1202555%04d", r.phones)}))
 }
 
 func (r *rig) messages() int {
