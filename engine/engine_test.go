@@ -277,7 +277,8 @@ func phone() string {
 	nextPhone.Lock()
 	defer nextPhone.Unlock()
 	nextPhone.n++
-	return fmt.Sprintf("+1202555%04d", nextPhone.n) // 555-0000 to -9999
+	area := []string{"202", "203", "205", "206", "207", "208", "209", "210"}[nextPhone.n/10_000]
+	return fmt.Sprintf("+1%s555%04d", area, nextPhone.n%10_000) // 555-0000 to -9999
 }
 
 // line makes a line without gaps. A limit of 0 is none.
