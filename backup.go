@@ -139,19 +139,25 @@ func makeBackup(eng *engine.Engine, dir string, in backupInput) (out backupOutpu
 }
 
 // verifyBackup verifies the newest backup of a running server.
-func (s *server) verifyBackup(httpapi.Nothing) (verificationOutput, error) {
+func (s *server) verifyBackup(httpapi.Nothing) (verificationsOutput, error) {
 	if s.backups == nil {
-		return verificationOutput{}, engine.Errorf(engine.Invalid, "No backups are configured: name a target")
+		return verificationsOutput{}, engine.Errorf(engine.Invalid, "No backups are configured: name a target")
 	}
 	v, err := s.backups.Verify(context.Background())
-	return newVerificationOutput(v), err
+	return newVerificationsOutput([]keeper.Verification{v}), err
+}
+
+type verificationsOutput struct {
+	Backups []verificationOutput `json:"backups"`
 }
 
 // verificationOutput is what a verification found.
 type verificationOutput struct {
 	Name         string           `json:"name"`
+	Kind         backup.Kind      `json:"kind"`
+	Result       string           `json:"result"` // good, bad, or gone: deleted while it was looked at
 	Logs         int              `json:"logs"`
-	Depth        string           `json:"depth"` // records: everything was restored and read; digests: only compared with the manifests
+	Depth        string           `json:"depth"` // records: all was restored and read; files: unpacked and compared; digests: compared as stored
 	State        *time.Time       `json:"state"`
 	Records      map[string]int64 `json:"records"`
 	AuditEntries uint64           `json:"auditEntries"`
@@ -159,13 +165,22 @@ type verificationOutput struct {
 	Took         string           `json:"took"`
 }
 
-func newVerificationOutput(v keeper.Verification) verificationOutput {
-	out := verificationOutput{
-		Name: v.Name, Logs: v.Logs, Depth: v.Depth, Records: v.Records, AuditEntries: v.Entries, Faults: append([]string{}, v.Faults...),
-		Took: v.Took.Round(time.Millisecond).String(),
-	}
-	if !v.State.IsZero() {
-		out.State = &v.State
+func newVerificationsOutput(all []keeper.Verification) (out verificationsOutput) {
+	for _, v := range all {
+		one := verificationOutput{
+			Name: v.Name, Kind: v.Kind, Result: "good", Logs: v.Logs, Depth: v.Depth, Records: v.Records, AuditEntries: v.Entries,
+			Faults: append([]string{}, v.Faults...), Took: v.Took.Round(time.Millisecond).String(),
+		}
+		switch {
+		case len(v.Faults) > 0:
+			one.Result = "bad"
+		case v.Gone:
+			one.Result = "gone"
+		}
+		if !v.State.IsZero() {
+			one.State = &v.State
+		}
+		out.Backups = append(out.Backups, one)
 	}
 	return out
 }

@@ -2,12 +2,15 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -20,8 +23,8 @@ import (
 
 type backupCommand struct {
 	Create  backupCreate  `cmd:"" help:"Make a full backup now. Also works on a stopped data directory."`
-	List    backupList    `cmd:"" help:"List what a target holds, and which times it leads to."`
-	Verify  backupVerify  `cmd:"" help:"Restore the newest backup into a scratch directory and read every record of it."`
+	List    backupList    `cmd:"" help:"List what a target holds: full backups with how many changes follow, and exports of workspaces."`
+	Verify  backupVerify  `cmd:"" help:"Restore every backup in a target into a scratch directory and read every record of it."`
 	Restore backupRestore `cmd:"" help:"Put a backup into a new data directory."`
 }
 
@@ -105,6 +108,7 @@ type backupList struct {
 
 type backupListOutput struct {
 	Backups []listedBackup `json:"backups"`
+	Exports []listedExport `json:"exports"`
 }
 
 type listedBackup struct {
@@ -112,6 +116,15 @@ type listedBackup struct {
 	Time  time.Time `json:"time"`
 	Bytes int64     `json:"bytes"`
 	Logs  int       `json:"logs"` // objects with changes that continue it without a gap
+}
+
+// A listedExport is an object of one workspace. Somebody asked for it, so retention leaves it alone.
+type listedExport struct {
+	Name      string    `json:"name"`
+	Workspace string    `json:"workspace"`
+	Time      time.Time `json:"time"`
+	Bytes     int64     `json:"bytes"`
+	Kept      string    `json:"kept"`
 }
 
 func (c backupList) Run(out *output) error {
@@ -123,11 +136,15 @@ func (c backupList) Run(out *output) error {
 	if err != nil {
 		return err
 	}
-	answer := backupListOutput{[]listedBackup{}}
-	for _, s := range backup.NewCatalogue(list).Series {
+	answer := backupListOutput{[]listedBackup{}, []listedExport{}}
+	catalogue := backup.NewCatalogue(list)
+	for _, s := range catalogue.Series {
 		for _, full := range s.Fulls {
 			answer.Backups = append(answer.Backups, listedBackup{full.String(), full.Time, full.Size, len(s.Chain(full))})
 		}
+	}
+	for _, e := range catalogue.Exports {
+		answer.Exports = append(answer.Exports, listedExport{e.Name, e.Workspace, e.Time, e.Size, "until deleted by hand"})
 	}
 	return out.show(answer)
 }
@@ -135,13 +152,17 @@ func (c backupList) Run(out *output) error {
 type backupVerify struct {
 	adminFlags
 	keyFlags
-	Target string `arg:"" optional:"" help:"A directory, or s3://…; that of the running server by default."`
-	Temp   string `help:"Directory for the scratch copy; the system's by default." type:"existingdir" placeholder:"DIR"`
+	Target       string `arg:"" optional:"" help:"A directory, or s3://…: all that is in it. By default the running server verifies its newest backup."`
+	Installation string `help:"The backups of this installation alone; of all in the target by default." placeholder:"ID"`
+	Temp         string `help:"Directory for the scratch copies; the system's by default." type:"existingdir" placeholder:"DIR"`
 }
 
 func (c backupVerify) Run(out *output) error {
-	var found verificationOutput
+	var found verificationsOutput
 	if c.Target == "" {
+		if c.Installation != "" {
+			return &usageError{"--installation needs a target: without one the server verifies its own newest backup"}
+		}
 		if err := c.ask("backup/verify", httpapi.Nothing{}, &found); err != nil {
 			return err
 		}
@@ -155,19 +176,36 @@ func (c backupVerify) Run(out *output) error {
 	if err != nil {
 		return err
 	}
-	temp := c.Temp
-	if temp == "" {
-		temp = os.TempDir()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // the second time it ends at once
+	opt := keeper.VerifyOptions{Target: target, Keys: keys, Dir: cmp.Or(c.Temp, os.TempDir()), Installation: c.Installation}
+	line := &progressLine{to: out.log, began: time.Now()}
+	if isTerminal(out.log) && !out.json {
+		opt.Progress = line.show
 	}
-	v, err := keeper.Verify(context.Background(), keeper.Options{Target: target, Keys: keys, Dir: temp})
-	if err != nil {
+	var bad []string
+	opt.Found = func(v keeper.Verification) {
+		if len(v.Faults) > 0 {
+			bad = append(bad, v.Name)
+			line.clear()
+			fmt.Fprintf(out.log, "tuco: %s is not to be relied on: %s\n", v.Name, strings.Join(v.Faults, "; "))
+		}
+	}
+	all, err := keeper.VerifyAll(ctx, opt)
+	line.clear()
+	if len(all) > 0 {
+		if err := out.show(newVerificationsOutput(all)); err != nil {
+			return err
+		}
+	}
+	switch {
+	case errors.Is(err, backup.ErrNoSpace):
+		return fmt.Errorf("%w; name a directory with more room by --temp", err)
+	case err != nil:
 		return err
-	}
-	if err := out.show(newVerificationOutput(v)); err != nil {
-		return err
-	}
-	if len(v.Faults) > 0 {
-		return fmt.Errorf("%d faults found: this backup is not to be relied on", len(v.Faults))
+	case len(bad) > 0:
+		return fmt.Errorf("%d of %d are not to be relied on: %s", len(bad), len(all), strings.Join(bad, ", "))
 	}
 	return nil
 }

@@ -98,7 +98,7 @@ func choose(c backup.Catalogue, installation, wanted string) (s source, err erro
 // toMoment makes s lead to an earlier moment with its customer data.
 func (s *source) toMoment(ctx context.Context, target backup.Target, c backup.Catalogue, at time.Time) error {
 	manifest := func(n backup.Name) (m backup.Manifest, err error) {
-		err = withObject(ctx, target, backup.Entry{Name: n}, func(r *backup.Reader) error { m = r.Manifest; return nil })
+		err = withObject(ctx, target, n.String(), func(r *backup.Reader) error { m = r.Manifest; return nil })
 		return m, err
 	}
 	var err error
@@ -140,13 +140,13 @@ func PlanRestore(ctx context.Context, opt RestoreOptions) (p RestorePlan, err er
 		last = e
 		p.Bytes += e.Size
 	}
-	err = withObject(ctx, opt.Target, newest.Full, func(r *backup.Reader) error {
+	err = withObject(ctx, opt.Target, newest.Full.String(), func(r *backup.Reader) error {
 		p.Records = r.Manifest.Records
 		p.take(&r.Manifest)
 		return nil
 	})
 	if err == nil && last != newest.Full {
-		err = withObject(ctx, opt.Target, last, func(r *backup.Reader) error { p.take(&r.Manifest); return nil })
+		err = withObject(ctx, opt.Target, last.String(), func(r *backup.Reader) error { p.take(&r.Manifest); return nil })
 	}
 	if err != nil {
 		return p, err

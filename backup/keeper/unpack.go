@@ -31,7 +31,7 @@ type unpacked struct {
 // unpack puts together what plan names in dir, which is made: up to a moment, or all of it if that is zero.
 func (u *unpacker) unpack(ctx context.Context, plan backup.Plan, dir string, until time.Time) (got unpacked, err error) {
 	u.progress(plan.Full.String())
-	err = withObject(ctx, u.target, plan.Full, func(r *backup.Reader) error {
+	err = withObject(ctx, u.target, plan.Full.String(), func(r *backup.Reader) error {
 		got.full = r.Manifest
 		return r.Unpack(ctx, u.keys, dir)
 	})
@@ -61,7 +61,7 @@ func (u *unpacker) extend(ctx context.Context, w *kv.LogWriter, e backup.Entry, 
 	u.progress(e.String())
 	part := filepath.Join(dir, "log")
 	defer os.RemoveAll(part) //nolint:errcheck // it is unpacked anew
-	return withObject(ctx, u.target, e, func(r *backup.Reader) error {
+	return withObject(ctx, u.target, e.String(), func(r *backup.Reader) error {
 		if r.Manifest.To <= w.Position() && (until.IsZero() || !r.Manifest.LastTime.After(until)) {
 			return nil // it is there already
 		}
