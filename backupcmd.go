@@ -236,24 +236,12 @@ func (c backupRestore) Run(out *output) error {
 	if err != nil {
 		return err
 	}
-	for _, path := range c.Anchor {
-		signed, err := engine.ReadAnchor(path, plan.Installation)
-		if err != nil {
-			fmt.Fprintf(out.log, "tuco: the anchor %q can't be reached: %v\n", path, err)
-		} else if signed != nil {
-			opt.Anchors = append(opt.Anchors, signed)
-		}
-	}
-	if plan, err = keeper.PlanRestore(ctx, opt); err != nil {
-		return err
+	for _, what := range plan.Missing {
+		fmt.Fprintf(out.log, "tuco: can't be reached: %s\n", what)
 	}
 	c.explain(out.log, &plan)
-	if plan.Rewinds() && c.AcceptRewind == "" {
-		seen := uint64(0)
-		if plan.Checkpoint != nil {
-			seen = plan.Checkpoint.Size
-		}
-		return fmt.Errorf("%w. Restore a newer backup, or say --accept-rewind REASON", &engine.RewindError{Size: seen, Anchored: plan.Anchor.Size})
+	if plan.Anchors() == keeper.Ahead && c.AcceptRewind == "" {
+		return adviseRewind(&engine.RewindError{Size: plan.Entries, Anchored: plan.Anchor.Size})
 	}
 	if !c.Yes && !confirmed(out) {
 		return errors.New("nothing was restored; say --yes to go on without being asked")
@@ -263,9 +251,17 @@ func (c backupRestore) Run(out *output) error {
 	restored, err := keeper.Restore(ctx, opt, plan)
 	bar.end()
 	if err != nil {
-		return err
+		return adviseRewind(err)
 	}
 	return out.show(restoreOutput{c.Data, restored.Epoch, restored.Workspaces, restored.Unknown, restored.KeysOff, restored.StaffOff, plan.KeysLost})
+}
+
+// adviseRewind says what to do where an anchor is ahead.
+func adviseRewind(err error) error {
+	if errors.As(err, new(*engine.RewindError)) {
+		return fmt.Errorf("%w. Restore a newer backup, or say --accept-rewind REASON", err)
+	}
+	return err
 }
 
 type restoreOutput struct {
@@ -280,7 +276,7 @@ type restoreOutput struct {
 
 func (c backupRestore) options() (opt keeper.RestoreOptions, done func(), err error) {
 	done = func() {}
-	opt = keeper.RestoreOptions{Dir: c.Data, Backup: c.Backup, Installation: c.Installation, Rewind: c.AcceptRewind}
+	opt = keeper.RestoreOptions{Dir: c.Data, Backup: c.Backup, Installation: c.Installation, Anchors: c.Anchor, Rewind: c.AcceptRewind}
 	if opt.Target, err = backup.OpenTarget(c.Target); err != nil {
 		return opt, done, err
 	}
@@ -317,14 +313,13 @@ func (c backupRestore) explain(w io.Writer, p *keeper.RestorePlan) {
 	say("  workspaces            READ_ONLY (maintenance) until 'tuco workspace active ID'; nothing is sent by itself")
 	say("  messages              what was not final is of unknown outcome; 'tuco message settle' decides, unless an anchor says that the server was stopped and did not start again")
 	say("  usage                 today counts as used up, with the same exception")
-	switch {
-	case p.Anchor == nil:
-		say("  anchors               none can be reached: revocations may be lost, so API keys, staff and grants are disabled")
-	case p.Rewinds():
-		say("  anchors               AHEAD of the backup: entries are lost; API keys, staff and grants are disabled")
-	default:
-		say("  anchors               agree: no revocation is lost")
-	}
+	say("  anchors               %s", map[keeper.Outlook]string{
+		keeper.NoAnchor:   "none can be reached: revocations may be lost, so API keys, staff and grants are disabled",
+		keeper.Agrees:     "agree: no revocation is lost",
+		keeper.Ahead:      "AHEAD of the backup: entries are lost; API keys, staff and grants are disabled",
+		keeper.MaybeAhead: "have seen more than the manifests tell of: whether entries are lost shows when it is unpacked, and then it ends without --accept-rewind",
+		keeper.OfOldEpoch: "are of before an earlier restore: revocations may be lost, so API keys, staff and grants are disabled",
+	}[p.Anchors()])
 	if p.KeysLost {
 		say("  keys                  LOST without --keys: every API key, token and transport password must be made anew; the audit log begins anew")
 	}

@@ -51,6 +51,7 @@ func TestBackupsKilled(t *testing.T) {
 			all[text] = m
 		}
 		s.allShipped()
+		t.Logf("round %d of %d: %d messages so far", round+1, backupRounds, len(all))
 	}
 	s.check()
 	t.Logf("%d rounds: %d messages, of which %d were not shipped at the kill of their round; %d times an anchor was ahead", backupRounds, len(all), lost, rewinds)

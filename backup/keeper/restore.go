@@ -24,7 +24,7 @@ type RestoreOptions struct {
 	Installation string      // empty: the only one in the target
 	Backup       string      // id or name of a full backup; empty: what leads furthest
 	To           time.Time   // customer data as of then; zero: the newest
-	Anchors      [][]byte    // signed checkpoints that anchors have
+	Anchors      []string    // paths of anchors of the audit log; see [engine.NewestAnchor]
 	Rewind       string      // why it is right that an anchor is ahead
 	KeyFile      io.Reader   // the exported key files; nil: they are lost
 	KeyFileKeys  backup.Keys // open it
@@ -40,17 +40,42 @@ type RestorePlan struct {
 	Logs         int          // objects with changes after it
 	State        time.Time    // the moment that it leads to, as far as names and manifests tell
 	Records      map[string]int64
-	Checkpoint   *auditlog.Checkpoint // of the backup's audit log, the newest
+	Entries      uint64               // of the backup's audit log, at least
+	Exact        bool                 // that many and no more
 	Anchor       *auditlog.Checkpoint // the newest that an anchor has; nil: none can be reached
+	Missing      []string             // anchors that can't be reached, and why
 	KeysLost     bool
 	Bytes        int64 // to read
 
 	source source
 }
 
-// Rewinds tells whether an anchor has seen more than the backup holds.
-func (p *RestorePlan) Rewinds() bool {
-	return p.Anchor != nil && (p.Checkpoint == nil || p.Anchor.Size > p.Checkpoint.Size)
+// An Outlook is what manifests tell of how the anchors stand to the backup, before anything of it is unpacked.
+type Outlook int
+
+const (
+	NoAnchor   Outlook = iota // none can be reached
+	Agrees                    // they have seen no more than the backup holds
+	Ahead                     // they have seen more: a restore is refused without a reason
+	MaybeAhead                // they have seen more than the manifests tell of for certain: unpacking shows it
+	OfOldEpoch                // they are of a time before an earlier restore, and prove nothing of what came after that
+)
+
+// Anchors tells how the anchors stand to the backup.
+func (p *RestorePlan) Anchors() Outlook {
+	if p.Anchor == nil {
+		return NoAnchor
+	}
+	_, epoch, err := auditlog.ParseOrigin(p.Anchor.Origin)
+	switch {
+	case err == nil && epoch < p.Epoch:
+		return OfOldEpoch
+	case !engine.RunsAhead(p.Anchor, p.Epoch, p.Entries):
+		return Agrees
+	case err == nil && epoch == p.Epoch && !p.Exact:
+		return MaybeAhead
+	}
+	return Ahead
 }
 
 // A source is where a restore takes what from.
@@ -154,29 +179,20 @@ func PlanRestore(ctx context.Context, opt RestoreOptions) (p RestorePlan, err er
 	if !opt.To.IsZero() {
 		p.State = opt.To
 	}
-	p.Anchor, err = newestAnchor(opt.Anchors, p.Installation)
-	return p, err
+	p.Anchor, p.Missing = engine.NewestAnchor(opt.Anchors, p.Installation)
+	return p, nil
 }
 
+// take notes what a manifest says. That of a log may leave out how many entries there are at its end, and then tells at most how
+// many there are at least.
 func (p *RestorePlan) take(m *backup.Manifest) {
 	p.State = m.LastTime
-	if c, err := auditlog.UnsignedCheckpoint([]byte(m.Checkpoint)); err == nil {
-		p.Checkpoint = &c
+	n, exact := m.Records[entriesRecord]
+	if p.Exact = exact; exact {
+		p.Entries = uint64(n)
+	} else if c, err := auditlog.UnsignedCheckpoint([]byte(m.Checkpoint)); err == nil {
+		p.Entries = c.Size
 	}
-}
-
-// newestAnchor returns the checkpoint of the most entries that is of the installation.
-func newestAnchor(all [][]byte, installation string) (newest *auditlog.Checkpoint, err error) {
-	for _, signed := range all {
-		c, err := auditlog.UnsignedCheckpoint(signed)
-		if err != nil {
-			return nil, fmt.Errorf("an anchor: %w", err)
-		}
-		if name, _, err := auditlog.ParseOrigin(c.Origin); err == nil && name == installation && (newest == nil || c.Size > newest.Size) {
-			newest = &c
-		}
-	}
-	return newest, nil
 }
 
 // Restore puts a new data directory together and makes it fit to be served. Until it returns without error there is nothing
@@ -214,24 +230,16 @@ type restorer struct {
 
 func (r *restorer) run(ctx context.Context) (done engine.Restored, err error) {
 	path := filepath.Join(r.dir, "new")
-	newest, err := r.settled(ctx, r.plan.source.newest, path, time.Time{})
+	newest, standing, err := r.settled(ctx, r.plan.source.newest, path, time.Time{}, r.plan.Anchor)
 	if err != nil {
 		return done, err
-	}
-	entries, err := engine.AuditEntries(filepath.Join(path, engine.DatabaseName))
-	if err != nil {
-		return done, err
-	}
-	a := r.plan.Anchor
-	if a != nil && a.Size > entries && r.opt.Rewind == "" {
-		return done, &engine.RewindError{Size: entries, Anchored: a.Size}
 	}
 	// That it was stopped says nothing of a later start, of which nothing was shipped. An anchor does: each start is an entry.
-	complete := newest.closed && r.opt.To.IsZero() && a != nil && a.Size == entries
+	complete := newest.closed && r.opt.To.IsZero() && standing.Whole()
 	state := newest.newest.Time
 	if !r.opt.To.IsZero() {
 		earlier := filepath.Join(r.dir, "earlier")
-		got, err := r.settled(ctx, r.plan.source.data, earlier, r.opt.To)
+		got, _, err := r.settled(ctx, r.plan.source.data, earlier, r.opt.To, nil)
 		if err != nil {
 			return done, err
 		}
@@ -247,7 +255,7 @@ func (r *restorer) run(ctx context.Context) (done engine.Restored, err error) {
 	r.progress("finishing")
 	done, err = engine.FinishRestore(engine.Options{Dir: path, Now: r.opt.Now}, engine.Restore{
 		Backup: r.plan.Full.String(), State: state, Newest: newest.newest.Time, Complete: complete,
-		Anchored: r.plan.Anchor, Rewind: r.opt.Rewind, NewLog: r.plan.KeysLost,
+		Standing: standing, Rewind: r.opt.Rewind, NewLog: r.plan.KeysLost,
 	})
 	if err == nil && filepath.Base(path) != "new" {
 		err = errors.Join(os.RemoveAll(filepath.Join(r.dir, "new")), os.Rename(path, filepath.Join(r.dir, "new")))
@@ -255,18 +263,14 @@ func (r *restorer) run(ctx context.Context) (done engine.Restored, err error) {
 	return done, err
 }
 
-// settled unpacks a plan and moves all of its log into the file, as an opening and closing does.
-func (r *restorer) settled(ctx context.Context, plan backup.Plan, dir string, until time.Time) (unpacked, error) {
-	got, err := r.unpack(ctx, plan, dir, until)
-	if err != nil {
-		return got, err
+// settled unpacks a plan, moves all of its log into the file, and tells how an anchor stands to it.
+func (r *restorer) settled(ctx context.Context, plan backup.Plan, dir string, until time.Time, a *auditlog.Checkpoint) (got unpacked, s engine.Standing, err error) {
+	if got, err = r.unpack(ctx, plan, dir, until); err != nil {
+		return got, s, err
 	}
 	r.progress("opening " + filepath.Base(dir))
-	db, err := kv.Open(filepath.Join(dir, engine.DatabaseName), kv.Options{Schema: engine.Schema})
-	if err != nil {
-		return got, err
-	}
-	return got, db.Close()
+	s, err = engine.Compare(filepath.Join(dir, engine.DatabaseName), a, r.opt.Rewind)
+	return got, s, err
 }
 
 // putKeys brings the key files back. Where they are lost, what they protect goes, too.
