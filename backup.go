@@ -147,44 +147,6 @@ func (s *server) verifyBackup(httpapi.Nothing) (verificationsOutput, error) {
 	return newVerificationsOutput([]keeper.Verification{v}), err
 }
 
-type verificationsOutput struct {
-	Backups []verificationOutput `json:"backups"`
-}
-
-// verificationOutput is what a verification found.
-type verificationOutput struct {
-	Name         string           `json:"name"`
-	Kind         backup.Kind      `json:"kind"`
-	Result       string           `json:"result"` // good, bad, or gone: deleted while it was looked at
-	Logs         int              `json:"logs"`
-	Depth        string           `json:"depth"` // records: all was restored and read; files: unpacked and compared; digests: compared as stored
-	State        *time.Time       `json:"state"`
-	Records      map[string]int64 `json:"records"`
-	AuditEntries uint64           `json:"auditEntries"`
-	Faults       []string         `json:"faults"`
-	Took         string           `json:"took"`
-}
-
-func newVerificationsOutput(all []keeper.Verification) (out verificationsOutput) {
-	for _, v := range all {
-		one := verificationOutput{
-			Name: v.Name, Kind: v.Kind, Result: "good", Logs: v.Logs, Depth: v.Depth, Records: v.Records, AuditEntries: v.Entries,
-			Faults: append([]string{}, v.Faults...), Took: v.Took.Round(time.Millisecond).String(),
-		}
-		switch {
-		case len(v.Faults) > 0:
-			one.Result = "bad"
-		case v.Gone:
-			one.Result = "gone"
-		}
-		if !v.State.IsZero() {
-			one.State = &v.State
-		}
-		out.Backups = append(out.Backups, one)
-	}
-	return out
-}
-
 // absolute makes a directory of a target absolute, since the server's working directory is another one.
 func absolute(target string) (string, error) {
 	if target == "" || len(target) > 5 && target[:5] == "s3://" {

@@ -2,15 +2,12 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -18,7 +15,6 @@ import (
 	"tuco/backup"
 	"tuco/backup/keeper"
 	"tuco/engine"
-	"tuco/httpapi"
 )
 
 type backupCommand struct {
@@ -147,67 +143,6 @@ func (c backupList) Run(out *output) error {
 		answer.Exports = append(answer.Exports, listedExport{e.Name, e.Workspace, e.Time, e.Size, "until deleted by hand"})
 	}
 	return out.show(answer)
-}
-
-type backupVerify struct {
-	adminFlags
-	keyFlags
-	Target       string `arg:"" optional:"" help:"A directory, or s3://…: all that is in it. By default the running server verifies its newest backup."`
-	Installation string `help:"The backups of this installation alone; of all in the target by default." placeholder:"ID"`
-	Temp         string `help:"Directory for the scratch copies; the system's by default." type:"existingdir" placeholder:"DIR"`
-}
-
-func (c backupVerify) Run(out *output) error {
-	var found verificationsOutput
-	if c.Target == "" {
-		if c.Installation != "" {
-			return &usageError{"--installation needs a target: without one the server verifies its own newest backup"}
-		}
-		if err := c.ask("backup/verify", httpapi.Nothing{}, &found); err != nil {
-			return err
-		}
-		return out.show(found)
-	}
-	target, err := backup.OpenTarget(c.Target)
-	if err != nil {
-		return err
-	}
-	keys, err := c.opening()
-	if err != nil {
-		return err
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // the second time it ends at once
-	opt := keeper.VerifyOptions{Target: target, Keys: keys, Dir: cmp.Or(c.Temp, os.TempDir()), Installation: c.Installation}
-	line := &progressLine{to: out.log, began: time.Now()}
-	if isTerminal(out.log) && !out.json {
-		opt.Progress = line.show
-	}
-	var bad []string
-	opt.Found = func(v keeper.Verification) {
-		if len(v.Faults) > 0 {
-			bad = append(bad, v.Name)
-			line.clear()
-			fmt.Fprintf(out.log, "tuco: %s is not to be relied on: %s\n", v.Name, strings.Join(v.Faults, "; "))
-		}
-	}
-	all, err := keeper.VerifyAll(ctx, opt)
-	line.clear()
-	if len(all) > 0 {
-		if err := out.show(newVerificationsOutput(all)); err != nil {
-			return err
-		}
-	}
-	switch {
-	case errors.Is(err, backup.ErrNoSpace):
-		return fmt.Errorf("%w; name a directory with more room by --temp", err)
-	case err != nil:
-		return err
-	case len(bad) > 0:
-		return fmt.Errorf("%d of %d are not to be relied on: %s", len(bad), len(all), strings.Join(bad, ", "))
-	}
-	return nil
 }
 
 type backupRestore struct {
