@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -135,19 +136,29 @@ func small(t *testing.T, size string) string {
 	return dir
 }
 
-// fill makes a file that leaves so many bytes of its file system.
+// fill makes a file that leaves so many bytes of its file system, or as many as others who write leave of them.
 func fill(t *testing.T, path string, leave int64) {
 	t.Helper()
-	var fs unix.Statfs_t
-	if err := unix.Statfs(filepath.Dir(path), &fs); err != nil {
-		t.Fatal(err)
-	}
 	f, err := os.Create(path)
-	if err == nil {
-		err = unix.Fallocate(int(f.Fd()), 0, 0, int64(fs.Bavail)*fs.Frsize-leave)
-	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Close()
+	defer f.Close()
+	for {
+		var fs unix.Statfs_t
+		var file unix.Stat_t
+		if err := errors.Join(unix.Fstatfs(int(f.Fd()), &fs), unix.Fstat(int(f.Fd()), &file)); err != nil {
+			t.Fatal(err)
+		}
+		take := int64(fs.Bavail)*fs.Frsize - leave
+		if take <= 0 {
+			return
+		}
+		switch err := unix.Fallocate(int(f.Fd()), 0, file.Blocks*512, take); {
+		case err == nil:
+			return
+		case !errors.Is(err, unix.ENOSPC): // else somebody took some since
+			t.Fatal(err)
+		}
+	}
 }
