@@ -164,6 +164,7 @@ type audit struct {
 	longAgo atomic.Bool                // the newest entry at the opening was so old that the clock may be wrong
 	misuses misuses
 	pending pendingEntries
+	review  review
 
 	nextDrop  time.Time    // see retire
 	exporting sync.RWMutex // held for reading by who reads lines of before, and needs all of them
@@ -212,6 +213,9 @@ func (e *Engine) openAudit() error {
 		return err
 	}
 	a.state.Store(&state)
+	if err := e.beginReview(); err != nil {
+		return err
+	}
 	if a.signer, err = e.auditSigner(state.Key); err != nil {
 		return err
 	}
@@ -484,11 +488,11 @@ func (e *Engine) StopAudit() error {
 	return errors.Join(e.recordPending(), e.Anchor())
 }
 
-// KeepAudit records what could not be recorded where it happened, and brings the anchors up to date. It is to be called
-// every second or so.
+// KeepAudit records what could not be recorded where it happened, brings the anchors up to date, and reads on in the lines of
+// before the opening. It is to be called every second or so.
 func (e *Engine) KeepAudit() error {
 	e.audit.pending.add(e.audit.misuses.take(e.opt.Now())...)
-	return errors.Join(e.recordPending(), e.Anchor(), e.retire())
+	return errors.Join(e.recordPending(), e.Anchor(), e.reviewAudit(reviewKeep), e.retire())
 }
 
 // recordPending records what waits for it. If that fails it goes on waiting.

@@ -43,6 +43,11 @@ func (e *Engine) auditExport(version string, r AuditRange, by exporter) (*bundle
 	if err := e.roomForFiles(); err != nil {
 		return nil, err
 	}
+	if r.Workspace != "" { // others have all lines, and compare them themselves
+		if err := e.reviewAudit(reviewAll); err != nil {
+			return nil, err
+		}
+	}
 	seq, err := kv.UpdateCritical(e.db, func(tx *kv.Tx) (uint64, error) {
 		if err := by.still(tx); err != nil {
 			return 0, err
@@ -55,11 +60,6 @@ func (e *Engine) auditExport(version string, r AuditRange, by exporter) (*bundle
 	signed, signer, err := e.checkpointAt(seq + 1)
 	if err != nil {
 		return nil, err
-	}
-	if r.Workspace != "" {
-		if err := e.checkPlaces(r.Workspace, seq+1); err != nil {
-			return nil, err
-		}
 	}
 	state := e.audit.state.Load()
 	x := &bundle.Export{
