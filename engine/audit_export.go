@@ -62,8 +62,12 @@ func (e *Engine) auditExport(version string, r AuditRange, by exporter) (*bundle
 		return nil, err
 	}
 	state := e.audit.state.Load()
+	from, to, err := e.auditSeqs(r, seq+1)
+	if err != nil {
+		return nil, err
+	}
 	x := &bundle.Export{
-		Product: version, Time: e.opt.Now(), Workspace: string(r.Workspace), To: seq + 1, Checkpoint: signed,
+		Product: version, Time: e.opt.Now(), Workspace: string(r.Workspace), From: from, To: to, Checkpoint: signed,
 		Signers: []bundle.Signer{signer}, Rotations: state.Rotations, TempDir: e.opt.Dir,
 	}
 	_, err = kv.View(e.db, func(tx *kv.Tx) (struct{}, error) {
@@ -107,9 +111,6 @@ func proveRange(tx *kv.Tx, x *bundle.Export, size uint64, r AuditRange, state *a
 	}
 	if r.Workspace != "" {
 		return nil
-	}
-	if x.From, x.To, err = auditSeqs(tx, r, size); err != nil {
-		return err
 	}
 	if x.From > 0 {
 		if x.Edge, err = auditlog.Edge(x.From, hashes); err != nil {
@@ -176,27 +177,33 @@ func (r AuditRange) entry(from auditlog.Entry) auditlog.Entry {
 	return e
 }
 
-// auditSeqs returns the numbers that the times of a range come to.
-func auditSeqs(tx *kv.Tx, r AuditRange, size uint64) (from, to uint64, err error) {
-	from, to = 0, size
+// auditSeqs returns the numbers that the times of a range come to. Times don't only grow, since a clock can be set back: so
+// nothing less than all entries up to the end of the range tells. They are read some at a time.
+func (e *Engine) auditSeqs(r AuditRange, size uint64) (from, to uint64, err error) {
+	from, to = size, size
 	begun := r.From.IsZero()
-	if begun && r.To.IsZero() {
-		return from, to, nil
-	}
-	from = size
 	if begun {
 		from = 0
 	}
-	for seq, line := range auditLines.Scan(tx, 0, size) {
-		entry, err := auditlog.ParseLine(line)
+	for next := uint64(0); next < size && (!begun || !r.To.IsZero()); next += auditChunk {
+		_, err := kv.View(e.db, func(tx *kv.Tx) (struct{}, error) {
+			for seq, line := range auditLines.Scan(tx, next, min(size, next+auditChunk)) {
+				entry, err := auditlog.ParseLine(line)
+				switch {
+				case err != nil:
+					return struct{}{}, &auditlog.BadEntryError{Seq: seq, Reason: err.Error()}
+				case !begun && !entry.Time.Before(r.From):
+					begun, from = true, seq
+				}
+				if begun && !r.To.IsZero() && !entry.Time.Before(r.To) {
+					to, size = seq, seq // the end
+					return struct{}{}, nil
+				}
+			}
+			return struct{}{}, nil
+		})
 		if err != nil {
-			return 0, 0, &auditlog.BadEntryError{Seq: seq, Reason: err.Error()}
-		}
-		if !begun && !entry.Time.Before(r.From) {
-			begun, from = true, seq
-		}
-		if begun && !r.To.IsZero() && !entry.Time.Before(r.To) {
-			return from, seq, nil
+			return 0, 0, err
 		}
 	}
 	return from, to, nil
