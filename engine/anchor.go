@@ -111,6 +111,7 @@ func (e *Engine) checkAnchors() (found, missing int) {
 		signed, err := place.read(state.Installation)
 		if err != nil {
 			e.log.Warn().Err(err).Str("anchor", string(place)).Msg("an anchor of the audit log can't be read")
+			e.audit.unused.set(place, err)
 			continue
 		}
 		if signed == nil {
@@ -140,25 +141,7 @@ func (s *auditState) verifiers() ([]note.Verifier, error) {
 
 // compare checks that the log continues a checkpoint of it, and takes what that says as proven.
 func (a *audit) compare(tx *kv.Tx, c auditlog.Checkpoint) error {
-	size, state := auditNodes.Len(tx), a.state.Load()
-	installation, epoch, err := auditlog.ParseOrigin(c.Origin)
-	switch {
-	case err != nil:
-		return err
-	case installation != state.Installation:
-		return fmt.Errorf("it is that of another installation, %q", installation)
-	case epoch > state.Epoch:
-		return fmt.Errorf("it is of restore epoch %d, and the log of %d", epoch, state.Epoch)
-	case epoch < state.Epoch && c.Size > state.kept(epoch):
-		return nil // its end was lost when a backup was restored, which the log says
-	case c.Size > size:
-		return fmt.Errorf("the log has %d entries, and had %d: its end was cut off, or an older copy of the database was put in its place", size, c.Size)
-	}
-	root, err := auditlog.Root(c.Size, auditHashes{tx})
-	if err == nil && root != c.Root {
-		err = fmt.Errorf("the first %d entries are not those that the log had", c.Size)
-	}
-	if err != nil {
+	if lost, err := a.state.Load().continues(tx, c); lost || err != nil {
 		return err
 	}
 	if a.proven != nil && a.proven.Size() >= c.Size {
@@ -210,13 +193,16 @@ func (e *Engine) moveAnchor(place anchor, signed []byte) error {
 	if a.anchored == nil || !place.appends() {
 		there, err := place.read(state.Installation)
 		if err != nil {
+			a.unused.set(place, err)
 			return err
 		}
 		if err := e.compareAnchor(place, there); err != nil {
 			return err
 		}
 	}
-	return place.write(state.Installation, signed)
+	err := place.write(state.Installation, signed)
+	a.unused.set(place, err)
+	return err
 }
 
 // compareAnchor compares the log with what an anchor has. If they don't agree, the log is not to be relied on.

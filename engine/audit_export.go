@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"io"
 	"iter"
 	"time"
@@ -35,6 +36,9 @@ func (e *Engine) export(w io.Writer, version string, r AuditRange, by exporter) 
 
 func (e *Engine) auditExport(version string, r AuditRange, by exporter) (*bundle.Export, error) {
 	if err := e.checkAuditRange(r); err != nil {
+		if c := (*contradictedError)(nil); errors.As(err, &c) {
+			err = e.contradicted(r.Earlier, c, by)
+		}
 		return nil, err
 	}
 	if err := e.AuditTrouble(); err != nil {
@@ -144,6 +148,8 @@ func (e *Engine) checkAuditRange(r AuditRange) error {
 }
 
 // openEarlier opens a checkpoint of before, which the log must continue.
+//
+// Errors: [Invalid] with [CodeWrongCheckpoint]; [*contradictedError].
 func (s *auditState) openEarlier(tx *kv.Tx, signed []byte) (old auditlog.Checkpoint, err error) {
 	verifiers, err := s.verifiers()
 	if err != nil {
@@ -152,12 +158,12 @@ func (s *auditState) openEarlier(tx *kv.Tx, signed []byte) (old auditlog.Checkpo
 	if old, err = auditlog.OpenCheckpoint(signed, verifiers...); err != nil {
 		return old, Errorf(Invalid, "The earlier checkpoint is not one of this log: %v", err).With(CodeWrongCheckpoint)
 	}
-	if size := auditNodes.Len(tx); old.Size > size {
-		return old, Errorf(Invalid, "The earlier checkpoint is of %d entries, and the log has only %d: its end was cut off", old.Size, size).With(CodeWrongCheckpoint)
-	}
-	root, err := auditlog.Root(old.Size, auditHashes{tx})
-	if err == nil && root != old.Root {
-		err = Errorf(Invalid, "The log does not continue the earlier checkpoint: its first %d entries are others", old.Size).With(CodeWrongCheckpoint)
+	lost, err := s.continues(tx, old)
+	switch c := (*contradictedError)(nil); {
+	case lost:
+		err = Errorf(Invalid, "The earlier checkpoint is of entries that were lost when a backup was restored, which the log says: take another one").With(CodeWrongCheckpoint)
+	case err != nil && !errors.As(err, &c) && !errors.Is(err, kv.ErrDamaged):
+		err = Errorf(Invalid, "The earlier checkpoint is not one of this log: %v", err).With(CodeWrongCheckpoint)
 	}
 	return old, err
 }

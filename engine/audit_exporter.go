@@ -25,7 +25,7 @@ const CodeWrongCheckpoint = "WRONG_CHECKPOINT"
 // ExportAudit writes a bundle for auditors to w. It is recorded before the first byte goes. If it fails, w may have got a part.
 //
 // Errors: [Invalid] for a range that is none, with [CodeWrongCheckpoint] for an earlier checkpoint that is not this log's;
-// [NotFound] for a workspace that never was; [Unavailable] with [CodeAuditUnavailable].
+// [Conflict] with [CodeContradicted] for one that this log's key signed and that it does not continue; [NotFound] for a workspace that never was; [Unavailable] with [CodeAuditUnavailable].
 func (a Admin) ExportAudit(w io.Writer, version string, r AuditRange) (bundle.Manifest, error) {
 	return a.e.export(w, version, r, exporter{auditlog.Entry{Actor: operatorActor}, func(*kv.Tx) error { return nil }})
 }

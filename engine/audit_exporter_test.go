@@ -49,29 +49,6 @@ func TestExportHoldsInItsTransaction(t *testing.T) {
 	}
 }
 
-// TestExportAfterAnotherHistory: a checkpoint that the right key signed, of a log that this one does not continue, is refused.
-func TestExportAfterAnotherHistory(t *testing.T) {
-	w := newWorld(t, unlimited())
-	w.grow(5)
-	state := w.audit.state.Load()
-	before := uint64(len(w.audited(0)))
-	for name, c := range map[string]auditlog.Checkpoint{
-		"other entries": {Size: 3, Root: auditlog.Hash{1}},
-		"a longer log":  {Size: 1000, Root: auditlog.Hash{1}},
-	} {
-		c.Origin = auditlog.Origin(state.Installation, state.Epoch)
-		signed, err := auditlog.SignCheckpoint(c, w.audit.signer)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = w.Admin().ExportAudit(io.Discard, "1.2.3", AuditRange{Earlier: signed})
-		refused(t, name, err, Invalid, CodeWrongCheckpoint, "")
-	}
-	if got := events(w.audited(before)); len(got) > 0 {
-		t.Errorf("recorded %q", got)
-	}
-}
-
 // TestExportWithoutRoom: when not even the reserve takes the record of an export, nothing leaves.
 func TestExportWithoutRoom(t *testing.T) {
 	w := newWorldIn(t, unlimited(), "UTC", Options{MaxSize: 12 << 20, Reserve: 1 << 20})
