@@ -139,35 +139,12 @@ func makeBackup(eng *engine.Engine, dir string, in backupInput) (out backupOutpu
 }
 
 // verifyBackup verifies the newest backup of a running server.
-func (s *server) verifyBackup(httpapi.Nothing) (verificationOutput, error) {
+func (s *server) verifyBackup(httpapi.Nothing) (verificationsOutput, error) {
 	if s.backups == nil {
-		return verificationOutput{}, engine.Errorf(engine.Invalid, "No backups are configured: name a target")
+		return verificationsOutput{}, engine.Errorf(engine.Invalid, "No backups are configured: name a target")
 	}
 	v, err := s.backups.Verify(context.Background())
-	return newVerificationOutput(v), err
-}
-
-// verificationOutput is what a verification found.
-type verificationOutput struct {
-	Name         string           `json:"name"`
-	Logs         int              `json:"logs"`
-	Depth        string           `json:"depth"` // records: everything was restored and read; digests: only compared with the manifests
-	State        *time.Time       `json:"state"`
-	Records      map[string]int64 `json:"records"`
-	AuditEntries uint64           `json:"auditEntries"`
-	Faults       []string         `json:"faults"`
-	Took         string           `json:"took"`
-}
-
-func newVerificationOutput(v keeper.Verification) verificationOutput {
-	out := verificationOutput{
-		Name: v.Name, Logs: v.Logs, Depth: v.Depth, Records: v.Records, AuditEntries: v.Entries, Faults: append([]string{}, v.Faults...),
-		Took: v.Took.Round(time.Millisecond).String(),
-	}
-	if !v.State.IsZero() {
-		out.State = &v.State
-	}
-	return out
+	return newVerificationsOutput([]keeper.Verification{v}), err
 }
 
 // absolute makes a directory of a target absolute, since the server's working directory is another one.

@@ -15,13 +15,12 @@ import (
 	"tuco/backup"
 	"tuco/backup/keeper"
 	"tuco/engine"
-	"tuco/httpapi"
 )
 
 type backupCommand struct {
 	Create  backupCreate  `cmd:"" help:"Make a full backup now. Also works on a stopped data directory."`
-	List    backupList    `cmd:"" help:"List what a target holds, and which times it leads to."`
-	Verify  backupVerify  `cmd:"" help:"Restore the newest backup into a scratch directory and read every record of it."`
+	List    backupList    `cmd:"" help:"List what a target holds: full backups with how many changes follow, and exports of workspaces."`
+	Verify  backupVerify  `cmd:"" help:"Restore every backup in a target into a scratch directory and read every record of it."`
 	Restore backupRestore `cmd:"" help:"Put a backup into a new data directory."`
 }
 
@@ -105,6 +104,7 @@ type backupList struct {
 
 type backupListOutput struct {
 	Backups []listedBackup `json:"backups"`
+	Exports []listedExport `json:"exports"`
 }
 
 type listedBackup struct {
@@ -112,6 +112,15 @@ type listedBackup struct {
 	Time  time.Time `json:"time"`
 	Bytes int64     `json:"bytes"`
 	Logs  int       `json:"logs"` // objects with changes that continue it without a gap
+}
+
+// A listedExport is an object of one workspace. Somebody asked for it, so retention leaves it alone.
+type listedExport struct {
+	Name      string    `json:"name"`
+	Workspace string    `json:"workspace"`
+	Time      time.Time `json:"time"`
+	Bytes     int64     `json:"bytes"`
+	Kept      string    `json:"kept"`
 }
 
 func (c backupList) Run(out *output) error {
@@ -123,53 +132,17 @@ func (c backupList) Run(out *output) error {
 	if err != nil {
 		return err
 	}
-	answer := backupListOutput{[]listedBackup{}}
-	for _, s := range backup.NewCatalogue(list).Series {
+	answer := backupListOutput{[]listedBackup{}, []listedExport{}}
+	catalogue := backup.NewCatalogue(list)
+	for _, s := range catalogue.Series {
 		for _, full := range s.Fulls {
 			answer.Backups = append(answer.Backups, listedBackup{full.String(), full.Time, full.Size, len(s.Chain(full))})
 		}
 	}
+	for _, e := range catalogue.Exports {
+		answer.Exports = append(answer.Exports, listedExport{e.Name, e.Workspace, e.Time, e.Size, "until deleted by hand"})
+	}
 	return out.show(answer)
-}
-
-type backupVerify struct {
-	adminFlags
-	keyFlags
-	Target string `arg:"" optional:"" help:"A directory, or s3://…; that of the running server by default."`
-	Temp   string `help:"Directory for the scratch copy; the system's by default." type:"existingdir" placeholder:"DIR"`
-}
-
-func (c backupVerify) Run(out *output) error {
-	var found verificationOutput
-	if c.Target == "" {
-		if err := c.ask("backup/verify", httpapi.Nothing{}, &found); err != nil {
-			return err
-		}
-		return out.show(found)
-	}
-	target, err := backup.OpenTarget(c.Target)
-	if err != nil {
-		return err
-	}
-	keys, err := c.opening()
-	if err != nil {
-		return err
-	}
-	temp := c.Temp
-	if temp == "" {
-		temp = os.TempDir()
-	}
-	v, err := keeper.Verify(context.Background(), keeper.Options{Target: target, Keys: keys, Dir: temp})
-	if err != nil {
-		return err
-	}
-	if err := out.show(newVerificationOutput(v)); err != nil {
-		return err
-	}
-	if len(v.Faults) > 0 {
-		return fmt.Errorf("%d faults found: this backup is not to be relied on", len(v.Faults))
-	}
-	return nil
 }
 
 type backupRestore struct {
@@ -198,24 +171,12 @@ func (c backupRestore) Run(out *output) error {
 	if err != nil {
 		return err
 	}
-	for _, path := range c.Anchor {
-		signed, err := engine.ReadAnchor(path, plan.Installation)
-		if err != nil {
-			fmt.Fprintf(out.log, "tuco: the anchor %q can't be reached: %v\n", path, err)
-		} else if signed != nil {
-			opt.Anchors = append(opt.Anchors, signed)
-		}
-	}
-	if plan, err = keeper.PlanRestore(ctx, opt); err != nil {
-		return err
+	for _, what := range plan.Missing {
+		fmt.Fprintf(out.log, "tuco: can't be reached: %s\n", what)
 	}
 	c.explain(out.log, &plan)
-	if plan.Rewinds() && c.AcceptRewind == "" {
-		seen := uint64(0)
-		if plan.Checkpoint != nil {
-			seen = plan.Checkpoint.Size
-		}
-		return fmt.Errorf("%w. Restore a newer backup, or say --accept-rewind REASON", &engine.RewindError{Size: seen, Anchored: plan.Anchor.Size})
+	if plan.Anchors() == keeper.Ahead && c.AcceptRewind == "" {
+		return adviseRewind(&engine.RewindError{Size: plan.Entries, Anchored: plan.Anchor.Size})
 	}
 	if !c.Yes && !confirmed(out) {
 		return errors.New("nothing was restored; say --yes to go on without being asked")
@@ -225,9 +186,17 @@ func (c backupRestore) Run(out *output) error {
 	restored, err := keeper.Restore(ctx, opt, plan)
 	bar.end()
 	if err != nil {
-		return err
+		return adviseRewind(err)
 	}
 	return out.show(restoreOutput{c.Data, restored.Epoch, restored.Workspaces, restored.Unknown, restored.KeysOff, restored.StaffOff, plan.KeysLost})
+}
+
+// adviseRewind says what to do where an anchor is ahead.
+func adviseRewind(err error) error {
+	if errors.As(err, new(*engine.RewindError)) {
+		return fmt.Errorf("%w. Restore a newer backup, or say --accept-rewind REASON", err)
+	}
+	return err
 }
 
 type restoreOutput struct {
@@ -242,7 +211,7 @@ type restoreOutput struct {
 
 func (c backupRestore) options() (opt keeper.RestoreOptions, done func(), err error) {
 	done = func() {}
-	opt = keeper.RestoreOptions{Dir: c.Data, Backup: c.Backup, Installation: c.Installation, Rewind: c.AcceptRewind}
+	opt = keeper.RestoreOptions{Dir: c.Data, Backup: c.Backup, Installation: c.Installation, Anchors: c.Anchor, Rewind: c.AcceptRewind}
 	if opt.Target, err = backup.OpenTarget(c.Target); err != nil {
 		return opt, done, err
 	}
@@ -279,14 +248,13 @@ func (c backupRestore) explain(w io.Writer, p *keeper.RestorePlan) {
 	say("  workspaces            READ_ONLY (maintenance) until 'tuco workspace active ID'; nothing is sent by itself")
 	say("  messages              what was not final is of unknown outcome; 'tuco message settle' decides, unless an anchor says that the server was stopped and did not start again")
 	say("  usage                 today counts as used up, with the same exception")
-	switch {
-	case p.Anchor == nil:
-		say("  anchors               none can be reached: revocations may be lost, so API keys, staff and grants are disabled")
-	case p.Rewinds():
-		say("  anchors               AHEAD of the backup: entries are lost; API keys, staff and grants are disabled")
-	default:
-		say("  anchors               agree: no revocation is lost")
-	}
+	say("  anchors               %s", map[keeper.Outlook]string{
+		keeper.NoAnchor:   "none can be reached: revocations may be lost, so API keys, staff and grants are disabled",
+		keeper.Agrees:     "agree: no revocation is lost",
+		keeper.Ahead:      "AHEAD of the backup: entries are lost; API keys, staff and grants are disabled",
+		keeper.MaybeAhead: "have seen more than the manifests tell of: whether entries are lost shows when it is unpacked, and then it ends without --accept-rewind",
+		keeper.OfOldEpoch: "are of before an earlier restore: revocations may be lost, so API keys, staff and grants are disabled",
+	}[p.Anchors()])
 	if p.KeysLost {
 		say("  keys                  LOST without --keys: every API key, token and transport password must be made anew; the audit log begins anew")
 	}

@@ -114,7 +114,7 @@ func (d *doctor) certificate() []finding {
 // anchor looks where the audit log's checkpoints are kept.
 func (d *doctor) anchor() (found []finding) {
 	for _, path := range d.flags.Anchor {
-		if _, err := engine.ReadAnchor(path, ""); err != nil && d.server == nil { // else it warns of it
+		if err := engine.AnchorFault(path); err != nil && d.server == nil { // else it warns of it
 			found = append(found, wrong(fmt.Sprintf("the anchor %s can't be read: %v", path, err), "the server can't tell whether the end of the audit log was cut off",
 				"mount it, or let the server's user read and write it")...)
 		}

@@ -131,6 +131,7 @@ func start(f serveFlags, events *eventLog, settings []setting) (*server, error) 
 		s.abandon()
 		return nil, err
 	}
+	debug.FreeOSMemory() // what the start left behind would stay while nothing happens
 	go func() { s.ended <- s.api.Serve(s.ln) }()
 	go func() { s.ended <- s.admin.Serve(s.socket) }()
 	return s, nil

@@ -12,7 +12,8 @@ import (
 
 // A Catalogue is what a target holds, by its listing alone.
 type Catalogue struct {
-	Series []Series // in order of installation and epoch
+	Series  []Series // in order of installation and epoch
+	Exports []Export // of workspaces, in order of their names
 }
 
 // A Series is what belongs together: the objects of one restore epoch of one installation. Positions of different series have
@@ -55,9 +56,13 @@ func NewCatalogue(list []Stored) Catalogue {
 		epoch        uint64
 	}
 	by := map[key]*Series{}
+	var c Catalogue
 	for _, o := range list {
 		n, ok := ParseName(o.Name)
 		if !ok {
+			if e, ok := parseExport(o); ok {
+				c.Exports = append(c.Exports, e)
+			}
 			continue
 		}
 		k := key{n.Installation, n.Epoch}
@@ -70,13 +75,13 @@ func NewCatalogue(list []Stored) Catalogue {
 			s.Logs = append(s.Logs, Entry{n, o.Size})
 		}
 	}
-	var c Catalogue
 	for _, s := range by {
 		byName := func(a, b Entry) int { return cmp.Compare(a.String(), b.String()) }
 		slices.SortFunc(s.Fulls, byName)
 		slices.SortFunc(s.Logs, byName)
 		c.Series = append(c.Series, *s)
 	}
+	slices.SortFunc(c.Exports, func(a, b Export) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(c.Series, func(a, b Series) int {
 		return cmp.Or(cmp.Compare(a.Installation, b.Installation), cmp.Compare(a.Epoch, b.Epoch))
 	})
@@ -99,6 +104,28 @@ func (s *Series) Chain(full Entry) (chain []Entry) {
 		chain, end = append(chain, best), best.To
 	}
 	return chain
+}
+
+// Parts splits a series: each full object with the logs that lead from it to the next one, the last one with all that lead on; and
+// the logs that are in no part: older than all, beside others, or behind a gap.
+func (s *Series) Parts() (parts []Plan, rest []Entry) {
+	used := map[Name]bool{}
+	for i, full := range s.Fulls {
+		chain := s.Chain(full)
+		if i+1 < len(s.Fulls) {
+			chain = chain[:sort.Search(len(chain), func(j int) bool { return chain[j].From >= s.Fulls[i+1].To })]
+		}
+		for _, log := range chain {
+			used[log.Name] = true
+		}
+		parts = append(parts, Plan{full, chain})
+	}
+	for _, log := range s.Logs {
+		if !used[log.Name] {
+			rest = append(rest, log)
+		}
+	}
+	return parts, rest
 }
 
 // Gaps returns what is missing between the oldest full object and the newest log. A restore to a position or time in a gap is

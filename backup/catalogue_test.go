@@ -211,3 +211,29 @@ func TestCatalogueSeries(t *testing.T) {
 		t.Errorf("logs without a full one: %v", err)
 	}
 }
+
+// TestParts: each log is looked at with the full object before it, once; those that none leads to are told apart.
+func TestParts(t *testing.T) {
+	s := seriesOf(t, logAt(10, 90), fullAt(100), logAt(90, 150), logAt(100, 120), logAt(150, 250), fullAt(200), logAt(250, 300), fullAt(300), fullAt(300+1), logAt(400, 500), fullAt(450), logAt(500, 600), logAt(700, 800))
+	parts, rest := s.Parts()
+	var got []string
+	for _, p := range parts {
+		got = append(got, show(p))
+	}
+	want := []string{"full 100, 90-150, 150-250", "full 200, 150-250, 250-300", "full 300", "full 301", "full 450, 400-500, 500-600"}
+	if !slices.Equal(got, want) {
+		t.Errorf("parts %q, want %q", got, want)
+	}
+	if got, want := show(Plan{Logs: rest}), "full 0, 10-90, 100-120, 700-800"; got != want {
+		t.Errorf("the rest: %s, want %s", got, want)
+	}
+}
+
+// TestExports: objects of workspaces are told by their names, and only these.
+func TestExports(t *testing.T) {
+	m := Manifest{Kind: Workspace, Installation: "i-1", Workspace: "org_0a-20260412T120000Z-b", ID: "0f", Time: timeAt(100)}
+	c := NewCatalogue([]Stored{{m.ObjectName(), 7}, {"i/workspaces/org_0.tuco", 1}, {"i/workspaces/org_0-20261312T120000Z-0f.tuco", 1}, {"workspaces/org_0-20260412T120000Z-0f.tuco", 1}, {fullAt(1), 1}})
+	if want := (Export{m.ObjectName(), "i-1", m.Workspace, timeAt(100), 7}); len(c.Exports) != 1 || c.Exports[0] != want || len(c.Series) != 1 {
+		t.Errorf("%+v, want %+v", c, want)
+	}
+}

@@ -6,7 +6,9 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
+	"time"
 )
 
 // WorkspaceName is what an object of one workspace is called in a target. It is never deleted by itself.
@@ -17,6 +19,35 @@ func (m *Manifest) WorkspaceName() string {
 }
 
 const workspacesDir = "workspaces"
+
+// ObjectName is what an object of any kind is called in a target.
+func (m *Manifest) ObjectName() string {
+	if m.Kind == Workspace {
+		return m.WorkspaceName()
+	}
+	return m.Name().String()
+}
+
+// An Export is an object of one workspace in a target, by its name alone.
+type Export struct {
+	Name         string
+	Installation string
+	Workspace    string
+	Time         time.Time // UTC, in whole seconds
+	Size         int64     // in bytes
+}
+
+var exportPattern = regexp.MustCompile(`^([a-z0-9][a-z0-9-]{0,63})/` + workspacesDir + `/([^/]+)-(\d{8}T\d{6}Z)-[a-z0-9]+\.tuco$`)
+
+// parseExport reports whether an object is called like one of a workspace.
+func parseExport(o Stored) (e Export, ok bool) {
+	m := exportPattern.FindStringSubmatch(o.Name)
+	if m == nil {
+		return e, false
+	}
+	at, err := time.Parse(nameTime, m[3])
+	return Export{o.Name, m[1], m[2], at, o.Size}, err == nil
+}
 
 // OpenWorkspace opens an object of a workspace by where it is: a file, or s3://BUCKET[/PREFIX]/NAME[?…], as [OpenTarget] has it
 // with the object's name behind the prefix.

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // A Tenant is a workspace that is asked for something.
@@ -25,7 +26,7 @@ type requests struct {
 func (r *requests) send(t *Tenant, contacts int) []byte {
 	contact := r.rng.IntN(contacts)
 	r.body = append(r.body[:0], `{"message":"`...)
-	r.body = append(r.body, texts[r.rng.IntN(len(texts))]...)
+	r.body = append(r.body, texts()[r.rng.IntN(len(texts()))]...)
 	r.body = append(r.body, `","messageType":"sms","recipientPhone":"`...)
 	r.body = appendPhone(r.body, contact)
 	r.body = append(r.body, `","recipientName":"`...)
@@ -90,7 +91,7 @@ var (
 )
 
 // texts are what is written: many, so that nothing gets cheap by being always the same.
-var texts = makeTexts(512)
+var texts = sync.OnceValue(func() []string { return makeTexts(512) })
 
 const textLength = 120
 

@@ -39,6 +39,22 @@ func TestTargetFull(t *testing.T) {
 
 // TestS3Away is the same with a bucket whose server is killed.
 func TestS3Away(t *testing.T) {
+	s3 := newS3(t)
+	v := newVault(t)
+	v.target = s3.location("/tuco")
+	v.outage(s3.kill, s3.start)
+}
+
+// An s3 is a process that serves a directory as an S3 service with the bucket "backups".
+type s3 struct {
+	t                             *testing.T
+	binary, address, dir, sidecar string
+	cmd                           *exec.Cmd
+}
+
+// newS3 starts one, and sets the credentials for it.
+func newS3(t *testing.T) *s3 {
+	t.Helper()
 	path := os.Getenv("TUCO_TEST_VERSITYGW")
 	if path == "" {
 		var err error
@@ -52,40 +68,43 @@ func TestS3Away(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := ln.Addr().String()
+	s := &s3{t: t, binary: path, address: ln.Addr().String(), dir: t.TempDir(), sidecar: t.TempDir()}
 	ln.Close()
-	dir, sidecar := t.TempDir(), t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "backups"), 0o700); err != nil {
+	if err := os.Mkdir(filepath.Join(s.dir, "backups"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	var s3 *exec.Cmd
-	kill := func() {
-		if s3 != nil {
-			s3.Process.Kill()
-			s3.Wait() //nolint:errcheck // it was killed
-			s3 = nil
-		}
+	t.Cleanup(s.kill)
+	s.start()
+	return s
+}
+
+func (s *s3) start() {
+	s.cmd = exec.Command(s.binary, "--port", s.address, "--quiet", "posix", "--sidecar", s.sidecar, s.dir)
+	s.cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY=tuco-test-access", "ROOT_SECRET_KEY=tuco-test-secret")
+	s.cmd.Dir = s.sidecar
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
 	}
-	start := func() {
-		s3 = exec.Command(path, "--port", address, "--quiet", "posix", "--sidecar", sidecar, dir)
-		s3.Env = append(os.Environ(), "ROOT_ACCESS_KEY=tuco-test-access", "ROOT_SECRET_KEY=tuco-test-secret")
-		s3.Dir = sidecar
-		if err := s3.Start(); err != nil {
-			t.Fatal(err)
+	eventually(s.t, "versitygw answers", func() bool {
+		c, err := net.Dial("tcp", s.address)
+		if err == nil {
+			c.Close()
 		}
-		eventually(t, "versitygw answers", func() bool {
-			c, err := net.Dial("tcp", address)
-			if err == nil {
-				c.Close()
-			}
-			return err == nil
-		})
+		return err == nil
+	})
+}
+
+func (s *s3) kill() {
+	if s.cmd != nil {
+		s.cmd.Process.Kill()
+		s.cmd.Wait() //nolint:errcheck // it was killed
+		s.cmd = nil
 	}
-	t.Cleanup(kill)
-	start()
-	v := newVault(t)
-	v.target = "s3://backups/tuco?endpoint=" + address + "&region=us-east-1&insecure=1"
-	v.outage(kill, start)
+}
+
+// location is a target, or an object in one.
+func (s *s3) location(path string) string {
+	return "s3://backups" + path + "?endpoint=" + s.address + "&region=us-east-1&insecure=1"
 }
 
 // outage has a server under load lose its target for a while, and once more over a kill of its own. Nothing is lost by it.
@@ -124,12 +143,9 @@ func (v *vault) outage(away, back func()) {
 	if w := s.warnings(); w != "" {
 		t.Errorf("after: %q", w)
 	}
-	var found struct {
-		Depth  string
-		Faults []string
-	}
+	var found verified
 	s.tuco(&found, "backup", "verify")
-	if found.Depth != "records" || len(found.Faults) > 0 {
+	if len(found.Backups) != 1 || found.Backups[0].Depth != "records" || found.Backups[0].Result != "good" {
 		t.Errorf("verified: %+v", found)
 	}
 	shipped := s.shipped()

@@ -135,6 +135,14 @@ type restored struct {
 	UnknownMessages, KeysDisabled, StaffDisabled int
 }
 
+// verified is what a verification says.
+type verified struct {
+	Backups []struct {
+		Name, Kind, Result, Depth string
+		Faults                    []string
+	}
+}
+
 // restoring is the command that restores into dir.
 func (v *vault) restoring(dir string, more ...string) []string {
 	return append([]string{

@@ -20,8 +20,8 @@ import (
 // end of the log, does not bring back what the anchors say.
 //
 // It is named by a path. A directory holds a file for each installation, with its newest checkpoint. A file that begins
-// with + is appended to, and its checkpoint of the most lines counts: it may be one that can only be appended to. Any other file holds the
-// newest checkpoint.
+// with + is appended to, and its checkpoint of the most lines in the latest restore epoch counts: it may be one that can only be
+// appended to. Any other file holds the newest checkpoint.
 type anchor string
 
 // AnchorName is the anchor in the data directory.
@@ -49,15 +49,17 @@ func (a anchor) read(installation string) ([]byte, error) {
 	return data, err
 }
 
-// ReadAnchor returns the checkpoint that the anchor at path has of an installation, in any of the forms of [Options.Anchors];
-// nil if it has none.
-func ReadAnchor(path, installation string) ([]byte, error) { return anchor(path).read(installation) }
+// AnchorFault tells why the anchor at path, in any of the forms of [Options.Anchors], can't be read; nil if it can, or is not there yet.
+func AnchorFault(path string) error {
+	_, err := anchor(path).read("")
+	return err
+}
 
-// largestCheckpoint returns the whole checkpoint of the most lines in a file that is appended to. One that a crash cut short
-// is left out.
+// largestCheckpoint returns the whole checkpoint of the most lines, of those of the latest restore epoch, in a file that is appended
+// to. One that a crash cut short is left out.
 func largestCheckpoint(data []byte, installation string) (largest []byte) {
 	begin := []byte("\n" + auditlog.KeyName(installation) + "/")
-	size := uint64(0)
+	var best auditlog.Checkpoint
 	for rest := append([]byte("\n"), data...); ; {
 		at := bytes.LastIndex(rest, begin)
 		if at < 0 {
@@ -65,8 +67,8 @@ func largestCheckpoint(data []byte, installation string) (largest []byte) {
 		}
 		signed := rest[at+1:]
 		c, err := auditlog.UnsignedCheckpoint(signed)
-		if err == nil && bytes.HasSuffix(signed, []byte("\n")) && (largest == nil || c.Size > size) {
-			largest, size = signed, c.Size
+		if err == nil && bytes.HasSuffix(signed, []byte("\n")) && (largest == nil || newerCheckpoint(&c, &best)) {
+			largest, best = signed, c
 		}
 		rest = rest[:at+1]
 	}
@@ -141,7 +143,7 @@ func (s *auditState) verifiers() ([]note.Verifier, error) {
 
 // compare checks that the log continues a checkpoint of it, and takes what that says as proven.
 func (a *audit) compare(tx *kv.Tx, c auditlog.Checkpoint) error {
-	if lost, err := a.state.Load().continues(tx, c); lost || err != nil {
+	if lost, err := a.state.Load().judge(tx, &c); lost || err != nil {
 		return err
 	}
 	if a.proven != nil && a.proven.Size() >= c.Size {

@@ -214,9 +214,9 @@ func TestForgedLog(t *testing.T) {
 		}},
 		{"an entry given to another workspace, and all that follows", func(f *forger) {
 			all := f.entries()
-			other := f.second
+			other := f.first
 			if all[read].Workspace == string(other) {
-				other = f.first
+				other = f.second
 			}
 			all[read].Workspace = string(other)
 			f.follow(all)

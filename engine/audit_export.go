@@ -158,12 +158,12 @@ func (s *auditState) openEarlier(tx *kv.Tx, signed []byte) (old auditlog.Checkpo
 	if old, err = auditlog.OpenCheckpoint(signed, verifiers...); err != nil {
 		return old, Errorf(Invalid, "The earlier checkpoint is not one of this log: %v", err).With(CodeWrongCheckpoint)
 	}
-	lost, err := s.continues(tx, old)
-	switch c := (*contradictedError)(nil); {
-	case lost:
+	lost, err := s.judge(tx, &old)
+	if lost {
 		err = Errorf(Invalid, "The earlier checkpoint is of entries that were lost when a backup was restored, which the log says: take another one").With(CodeWrongCheckpoint)
-	case err != nil && !errors.As(err, &c) && !errors.Is(err, kv.ErrDamaged):
-		err = Errorf(Invalid, "The earlier checkpoint is not one of this log: %v", err).With(CodeWrongCheckpoint)
+	}
+	if reason := disagreement(""); errors.As(err, &reason) {
+		err = &contradictedError{old, string(reason)}
 	}
 	return old, err
 }

@@ -114,10 +114,10 @@ func TestDeferralClock(t *testing.T) {
 		t.Errorf("put off to %s, want %s (%s)", m.Scheduled.Format(time.RFC3339), want, m.Status)
 	}
 	req.Window.Deferral = "25:00"
-	mustFail[SendResult](t, "no clock", Invalid, "", "")(w.Send(who, nil, req))
+	mustFail[*SendResult](t, "no clock", Invalid, "", "")(w.Send(who, nil, req))
 	for _, date := range []string{"9999-12-31T23:59:59-01:00", "9000-01-01T00:00:00Z", "1969-12-31T23:59:59Z", strings.Repeat("9", 30)} {
 		req := to(phone())
 		req.Scheduled = date
-		mustFail[SendResult](t, date, Invalid, "", "Invalid scheduledDate format")(w.Send(who, nil, req))
+		mustFail[*SendResult](t, date, Invalid, "", "Invalid scheduledDate format")(w.Send(who, nil, req))
 	}
 }

@@ -24,35 +24,6 @@ type contradictedError struct {
 
 func (e *contradictedError) Error() string { return e.reason }
 
-// continues checks that the log continues a checkpoint that one of its keys signed. lost says that it can't be told: the end that it
-// was of was lost when a backup was restored, which the log says.
-//
-// Errors: [*contradictedError].
-func (s *auditState) continues(tx *kv.Tx, c auditlog.Checkpoint) (lost bool, err error) {
-	not := func(format string, args ...any) (bool, error) {
-		return false, &contradictedError{c, fmt.Sprintf(format, args...)}
-	}
-	installation, epoch, err := auditlog.ParseOrigin(c.Origin)
-	size := auditNodes.Len(tx)
-	switch {
-	case err != nil:
-		return false, err
-	case installation != s.Installation:
-		return false, fmt.Errorf("it is that of another installation, %q", installation)
-	case epoch > s.Epoch:
-		return not("it is of restore epoch %d, and the log of %d", epoch, s.Epoch)
-	case epoch < s.Epoch && c.Size > s.kept(epoch):
-		return true, nil
-	case c.Size > size:
-		return not("the log has %d entries, and had %d: its end was cut off, or an older copy of the database was put in its place", size, c.Size)
-	}
-	root, err := auditlog.Root(c.Size, auditHashes{tx})
-	if err == nil && root != c.Root {
-		return not("the first %d entries are not those that the log had", c.Size)
-	}
-	return false, err
-}
-
 // contradictions are what was found since the log began: they stay, since nothing makes them untrue.
 type contradictions struct {
 	First time.Time `json:"first"`

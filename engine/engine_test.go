@@ -277,7 +277,8 @@ func phone() string {
 	nextPhone.Lock()
 	defer nextPhone.Unlock()
 	nextPhone.n++
-	return fmt.Sprintf("+1202555%04d", nextPhone.n) // 555-0000 to -9999
+	area := []string{"202", "203", "205", "206", "207", "208", "209", "210"}[nextPhone.n/10_000]
+	return fmt.Sprintf("+1%s555%04d", area, nextPhone.n%10_000) // 555-0000 to -9999
 }
 
 // line makes a line without gaps. A limit of 0 is none.
@@ -302,7 +303,7 @@ func (w *world) lineOf(who Caller, channel Channel, change LineChange) Line {
 }
 
 // send sends a message that must be taken.
-func (w *world) send(who Caller, req SendRequest) SendResult {
+func (w *world) send(who Caller, req SendRequest) *SendResult {
 	w.t.Helper()
 	if req.Text == "" {
 		req.Text = "Hello"

@@ -32,7 +32,7 @@ func TestOnceWhenTheMinuteIsSpent(t *testing.T) {
 	if r, err := w.Send(who, once("k", "a"), to("+12025550142")); err != nil || r.Replay != nil {
 		t.Fatal(r, err)
 	}
-	mustFail[SendResult](t, "another request", QuotaExceeded, CodeRateLimit, "")(w.Send(who, once("new", "a"), to(phone())))
+	mustFail[*SendResult](t, "another request", QuotaExceeded, CodeRateLimit, "")(w.Send(who, once("new", "a"), to(phone())))
 	if r, err := w.Send(who, once("k", "a"), to("+12025550142")); err != nil || r.Replay == nil {
 		t.Errorf("the repetition: %+v, %v", r, err)
 	}
@@ -55,11 +55,11 @@ func TestOnce(t *testing.T) {
 		}
 	}
 	again("repeated")
-	mustFail[SendResult](t, "another request with the key", Mismatch, CodeIdempotencyMismatch, "")(w.Send(who, once("k", "b"), to("+12025550142")))
+	mustFail[*SendResult](t, "another request with the key", Mismatch, CodeIdempotencyMismatch, "")(w.Send(who, once("k", "b"), to("+12025550142")))
 	if r, err := w.Send(staging, once("k", "b"), to("+12025550142")); err != nil || r.Replay != nil {
 		t.Errorf("the key in another environment: %+v, %v", r.Replay, err)
 	}
-	mustFail[SendResult](t, "the plan is spent", QuotaExceeded, "", "")(w.Send(who, once("new", "a"), to(phone())))
+	mustFail[*SendResult](t, "the plan is spent", QuotaExceeded, "", "")(w.Send(who, once("new", "a"), to(phone())))
 	again("the plan is spent meanwhile")
 	w.crash()
 	who = w.in(Production)

@@ -190,7 +190,7 @@ func TestDeletedWorkspace(t *testing.T) {
 		t.Errorf("handing over for a deleted workspace: %v", err)
 	}
 	// A caller that came in before changes nothing, and finds nothing.
-	mustFail[SendResult](t, "sending", Unauthorized, "", "")(w.Send(who, nil, to(phone())))
+	mustFail[*SendResult](t, "sending", Unauthorized, "", "")(w.Send(who, nil, to(phone())))
 	mustFail[LeadsSaved](t, "saving a lead", Unauthorized, "", "")(w.CreateLeads(who, nil, LeadBatch{Leads: []LeadInput{{Phone: ptr(phone())}}}))
 	mustFail[Lead](t, "reading a lead", NotFound, "", "")(w.Lead(who, made.lead))
 	if _, _, err := w.CreateKey(who, NewKey{Name: "x"}); err == nil {

@@ -656,6 +656,7 @@ type episode struct {
 	identity func(LineID) string
 	before   view
 	failed   *view // the engine whose disk failed, before it was closed
+	unsure   bool  // somebody was told that the outcome is unknown
 	after    view
 	deeds    []*deed
 
@@ -719,7 +720,15 @@ func (h *episode) write() {
 			h.step(d, object, startStep{})
 		}
 	}
-	rest(&h.after, 3, false)
+	if !h.foundStored() {
+		rest(&h.after, 3, false)
+	}
+}
+
+// foundStored tells whether the start found stored what nobody knew the outcome of: the disk failed between the write and the
+// sync of a group. Who that was isn't told, so no order is looked for of what comes after; [world.verify] recounts it.
+func (h *episode) foundStored() bool {
+	return h.unsure && h.failed != nil && !(slices.Equal(h.failed.kept, h.after.kept) && maps.Equal(h.failed.limits, h.after.limits))
 }
 
 // startStep forgets what was reserved: the counters are made from what is stored.
@@ -810,6 +819,7 @@ type exact struct {
 	lines  []Line
 	ticks  atomic.Int64
 	limits map[string]quota.Sums // the last that were asked for
+	unsure atomic.Bool           // somebody was told that the outcome is unknown
 	people atomic.Int64          // that nobody else writes to
 	busy   sync.Map              // messages that a client is handing over, as [dispatch] keeps them
 }
@@ -960,8 +970,7 @@ func (x *exact) run(r *rand.Rand, end ending) *episode {
 		case crashes:
 			copied, began, ended = x.copyAlive()
 		case diskBreaks:
-			// In a transaction: then nothing of those that fail is in the log. What is stored although nobody was
-			// told so, is there after a crash.
+			// In a transaction: then of its group nothing is in the log, and seldom of the one before it.
 			_, _ = kv.Update(x.db, func(*kv.Tx) (struct{}, error) { x.breakDisk(); return struct{}{}, nil })
 		}
 	})
@@ -971,6 +980,7 @@ func (x *exact) run(r *rand.Rand, end ending) *episode {
 		}
 	})
 	accidents.Wait()
+	h.unsure = x.unsure.Swap(false)
 	for _, c := range clients {
 		h.deeds = append(h.deeds, c.deeds...)
 	}
@@ -1202,6 +1212,7 @@ func (c *client) failed(err error) (failed, unsure bool) {
 	case err == nil:
 		return false, false
 	case c.failing && isKind(err, Unknown):
+		c.unsure.Store(true)
 		return true, true
 	case c.failing && isKind(err, Unavailable), isKind(err, Unavailable) && strings.HasPrefix(err.Error(), "Too many requests"):
 		return true, false
@@ -1230,7 +1241,7 @@ func (c *client) cancel(person string) {
 	c.do(func() told {
 		result, err := c.CancelForLead(c.who, CancelRequest{Phone: person})
 		if failed, _ := c.failed(err); failed {
-			return nil // on a broken disk: nothing of it was stored
+			return nil // on a broken disk
 		}
 		return cancelled{person, result}
 	})
@@ -1334,6 +1345,9 @@ func (c *client) handOver() {
 		return
 	}
 	defer c.busy.Delete(job.Message.ID)
+	if !c.message(job.Message.ID).Scheduled.Equal(job.Message.Scheduled) {
+		return // another client put it off since it was found
+	}
 	d := &deed{client: c.id}
 	d.plan.from, d.line.from = c.days()
 	d.call = c.tick()
@@ -1404,15 +1418,18 @@ func (c *client) release() {
 
 // checked counts what was checked.
 type checked struct {
-	episodes, deeds, undecided int
-	endings                    [endings]int
-	did                        map[string]int
+	episodes, deeds, undecided, stored int
+	endings                            [endings]int
+	did                                map[string]int
 }
 
 func (n *checked) add(h *episode, end ending) {
 	n.episodes++
 	n.deeds += len(h.deeds)
 	n.endings[end]++
+	if h.foundStored() {
+		n.stored++
+	}
 	for _, d := range h.deeds {
 		n.did[strings.TrimPrefix(fmt.Sprintf("%T", d.told), "engine.")]++
 	}
@@ -1435,7 +1452,7 @@ func TestHistoriesAreExact(t *testing.T) {
 	if n.undecided*undecidedShare > n.episodes {
 		t.Errorf("%d of %d histories could not be decided", n.undecided, n.episodes)
 	}
-	t.Logf("%d histories (%v by how they ended), %d calls, %d undecided; %v", n.episodes, n.endings, n.deeds, n.undecided, n.did)
+	t.Logf("%d histories (%v by how they ended), %d calls, %d undecided, %d with an unknown outcome that was stored; %v", n.episodes, n.endings, n.deeds, n.undecided, n.stored, n.did)
 }
 
 // live checks the histories that one workspace goes through.

@@ -177,9 +177,12 @@ func (k indexKey) equal(other indexKey) bool {
 
 // indexKeys are all index entries of a message. They follow from the message alone.
 func (env *environment) indexKeys(m *Message) []indexKey {
-	s := &env.store
-	keys := make([]indexKey, 0, 8)
-	all, begin := make([]byte, 0, 256), 0 // the keys, one behind the other
+	return env.appendIndexKeys(make([]indexKey, 0, 8), make([]byte, 0, 256), m)
+}
+
+// appendIndexKeys is indexKeys in memory that the caller has. The keys lie in all, one behind the other.
+func (env *environment) appendIndexKeys(keys []indexKey, all []byte, m *Message) []indexKey {
+	s, begin := &env.store, len(all)
 	end := func(index kv.Index) {
 		all = append(all, m.ID.key()...)
 		keys = append(keys, indexKey{index, all[begin:len(all):len(all)]})
@@ -284,7 +287,11 @@ func (env *environment) putMessage(tx *kv.Tx, old, m *Message) {
 
 // storeMessage is putMessage without the people.
 func (env *environment) storeMessage(tx *kv.Tx, old, m *Message) {
-	keys := env.indexKeys(m)
+	var (
+		few  [8]indexKey
+		room [256]byte
+		keys = env.appendIndexKeys(few[:0], room[:0], m)
+	)
 	if old != nil {
 		for _, k := range env.indexKeys(old) {
 			if !slices.ContainsFunc(keys, k.equal) {

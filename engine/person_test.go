@@ -51,7 +51,7 @@ func TestPersonOfMessages(t *testing.T) {
 	a, b := w.line(Production, 0, 0).ID, w.line(Production, 0, 0).ID
 	who := w.in(Production)
 	anyone := func() aPerson { return aPerson{w, who, phone()} }
-	from := func(p aPerson, line LineID) SendResult {
+	from := func(p aPerson, line LineID) *SendResult {
 		return w.send(who, SendRequest{Phone: p.addr, Line: line.String()})
 	}
 	none := LeadID{}
@@ -228,7 +228,7 @@ func TestWhatDraftsRestOn(t *testing.T) {
 	w.line(Staging, 0, 0)
 	who, staging := w.in(Production), w.in(Staging)
 	friend, half := phone(), phone()
-	from := func(l Line, phone string) SendResult {
+	from := func(l Line, phone string) *SendResult {
 		return w.send(who, SendRequest{Phone: phone, Line: l.ID.String()})
 	}
 	from(line, friend)

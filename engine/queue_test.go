@@ -369,7 +369,7 @@ func TestDeletedLine(t *testing.T) {
 	if m := w.get(who, pinned.ID); m.Status != Failed || m.Error != "The line that was asked for was deleted." {
 		t.Errorf("a pinned message: %+v", m)
 	}
-	mustFail[SendResult](t, "sending over it", NotFound, "", "Line not found")(w.Send(who, nil, SendRequest{Text: "x", Phone: phone(), Line: l.ID.String()}))
+	mustFail[*SendResult](t, "sending over it", NotFound, "", "Line not found")(w.Send(who, nil, SendRequest{Text: "x", Phone: phone(), Line: l.ID.String()}))
 	other := w.line(Production, 0, 0)
 	w.clock.until(noon.Add(3 * time.Hour))
 	w.release(Production)

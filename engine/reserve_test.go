@@ -69,7 +69,7 @@ func TestThousandAndThreeHundred(t *testing.T) {
 		if l := w.usage(who, limitDay); l.Used != 1000 || l.Remaining() != 0 || l.Reserved != 0 {
 			t.Errorf("after %s: %+v", name, l)
 		}
-		mustFail[SendResult](t, "after "+name, QuotaExceeded, CodePlanLimit, "")(w.Send(who, nil, to(phone())))
+		mustFail[*SendResult](t, "after "+name, QuotaExceeded, CodePlanLimit, "")(w.Send(who, nil, to(phone())))
 	}
 	// The next day the deferred ones compete for 300 units again, in order.
 	w.clock.until(nine)
@@ -103,7 +103,7 @@ func TestNewContacts(t *testing.T) {
 	if l := w.usage(who, limitContacts); l.Used != 20 || sent.Load() != 80 {
 		t.Errorf("80 messages to 20 people: %d sent, %+v", sent.Load(), l)
 	}
-	e := mustFail[SendResult](t, "the 21st person", QuotaExceeded, CodePlanLimit, "")(w.Send(who, nil, to(phone())))
+	e := mustFail[*SendResult](t, "the 21st person", QuotaExceeded, CodePlanLimit, "")(w.Send(who, nil, to(phone())))
 	if e.Limit == nil || e.Limit.Name != limitContacts {
 		t.Errorf("the refusal names %+v", e.Limit)
 	}
@@ -167,7 +167,7 @@ func TestLimitsChange(t *testing.T) {
 				t.Fatalf("%s: message %d of %d: %v", what, i+1, n, err)
 			}
 		}
-		e := mustFail[SendResult](t, what, QuotaExceeded, CodePlanLimit, "")(w.Send(who, nil, to(phone())))
+		e := mustFail[*SendResult](t, what, QuotaExceeded, CodePlanLimit, "")(w.Send(who, nil, to(phone())))
 		if e.Limit != nil && (e.Limit.Name != limit || e.Limit.Remaining() != 0) {
 			t.Errorf("%s: refused by %+v, want %s", what, e.Limit, limit)
 		}
@@ -221,7 +221,7 @@ func TestLoweredPlanHoldsAtOnce(t *testing.T) {
 	}
 	lowered.Store(true)
 	for range 20 {
-		mustFail[SendResult](t, "after the plan was lowered", QuotaExceeded, "", "")(w.Send(who, nil, to("+12025559999")))
+		mustFail[*SendResult](t, "after the plan was lowered", QuotaExceeded, "", "")(w.Send(who, nil, to("+12025559999")))
 	}
 	stop.Store(true)
 	hammering.Wait()
@@ -236,11 +236,11 @@ func TestPools(t *testing.T) {
 	w.send(prod, to("+12025550142"))
 	w.send(staging, to("+12025550142"))
 	w.send(prod, to("+12025550142"))
-	mustFail[SendResult](t, "staging shares with production", QuotaExceeded, "", "")(w.Send(staging, nil, to(phone())))
+	mustFail[*SendResult](t, "staging shares with production", QuotaExceeded, "", "")(w.Send(staging, nil, to(phone())))
 	for range 3 {
 		w.send(dev, to("+12025550142"))
 	}
-	mustFail[SendResult](t, "development has as much", QuotaExceeded, "", "")(w.Send(dev, nil, to(phone())))
+	mustFail[*SendResult](t, "development has as much", QuotaExceeded, "", "")(w.Send(dev, nil, to(phone())))
 	if got := w.usage(staging, limitContacts).Used; got != 2 {
 		t.Errorf("a person is a new contact of each environment: %d used", got)
 	}
@@ -256,11 +256,11 @@ func TestRequestsPerMinute(t *testing.T) {
 			t.Fatalf("request %d: %+v", i+1, rate)
 		}
 	}
-	e := mustFail[SendResult](t, "the 61st in a minute", QuotaExceeded, CodeRateLimit, "Rate limit exceeded")(w.Send(who, nil, to(phone())))
+	e := mustFail[*SendResult](t, "the 61st in a minute", QuotaExceeded, CodeRateLimit, "Rate limit exceeded")(w.Send(who, nil, to(phone())))
 	if e.RetryAfter != time.Minute {
 		t.Errorf("retry after %s", e.RetryAfter)
 	}
-	mustFail[SendResult](t, "whatever the environment", QuotaExceeded, CodeRateLimit, "")(w.Send(dev, nil, to(phone())))
+	mustFail[*SendResult](t, "whatever the environment", QuotaExceeded, CodeRateLimit, "")(w.Send(dev, nil, to(phone())))
 	w.clock.pass(time.Minute)
 	w.send(who, to("+12025550142"))
 	if _, err := w.Admin().SetPlan("test", PlanChange{RequestsPerMinute: n64(2)}); err != nil {
@@ -268,7 +268,7 @@ func TestRequestsPerMinute(t *testing.T) {
 	}
 	w.send(who, to("+12025550142"))
 	w.send(who, to("+12025550142"))
-	mustFail[SendResult](t, "the third of 2 a minute", QuotaExceeded, CodeRateLimit, "")(w.Send(who, nil, to(phone())))
+	mustFail[*SendResult](t, "the third of 2 a minute", QuotaExceeded, CodeRateLimit, "")(w.Send(who, nil, to(phone())))
 	if got := w.usage(who, limitDay).Used; got != 63 {
 		t.Errorf("refused requests count for nothing: %d used", got)
 	}
@@ -282,7 +282,7 @@ func TestDaysRollOver(t *testing.T) {
 	person := phone()
 	first := w.send(who, to(person)).Message
 	w.send(who, to(person))
-	e := mustFail[SendResult](t, "the third message of the day", QuotaExceeded, "", "")(w.Send(who, nil, to(person)))
+	e := mustFail[*SendResult](t, "the third message of the day", QuotaExceeded, "", "")(w.Send(who, nil, to(person)))
 	midnight := time.Date(2026, 11, 24, 11, 0, 0, 0, time.UTC)
 	if first.Plan.Day != 20261124 || first.Plan.Contact != 20261124 || first.Unit.Day != 20261123 || e.Limit == nil || !e.Limit.ResetsAt.Equal(midnight) {
 		t.Errorf("the plan's day is Auckland's, the line's is UTC: %+v, %+v, resets at %+v", first.Plan, first.Unit, e.Limit)
@@ -298,11 +298,11 @@ func TestDaysRollOver(t *testing.T) {
 	}
 	// The clock is set back an hour: the label stays, no budget is opened twice.
 	w.clock.set(midnight.Add(-time.Hour))
-	mustFail[SendResult](t, "after the clock was set back", QuotaExceeded, "", "")(w.Send(who, nil, to(person)))
+	mustFail[*SendResult](t, "after the clock was set back", QuotaExceeded, "", "")(w.Send(who, nil, to(person)))
 	w.clock.set(midnight.Add(-time.Hour))
 	w.reopen()
 	who = w.in(Production)
-	mustFail[SendResult](t, "after a restart with the clock set back", QuotaExceeded, "", "")(w.Send(who, nil, to(person)))
+	mustFail[*SendResult](t, "after a restart with the clock set back", QuotaExceeded, "", "")(w.Send(who, nil, to(person)))
 	_ = l
 }
 
@@ -327,10 +327,10 @@ func TestClockBack(t *testing.T) {
 	if want := time.Date(2026, 11, 25, 14, 0, 0, 0, time.UTC); deferred.Status != Scheduled || !deferred.Due.Equal(want) {
 		t.Errorf("the spent day is the one of the label: deferred to %s, want %s", deferred.Due, want)
 	}
-	mustFail[SendResult](t, "the plan's day is spent", QuotaExceeded, "", "")(w.Send(who, nil, to(phone())))
+	mustFail[*SendResult](t, "the plan's day is spent", QuotaExceeded, "", "")(w.Send(who, nil, to(phone())))
 	w.reopen()
 	who = w.in(Production)
-	mustFail[SendResult](t, "also after a restart", QuotaExceeded, "", "")(w.Send(who, nil, to(phone())))
+	mustFail[*SendResult](t, "also after a restart", QuotaExceeded, "", "")(w.Send(who, nil, to(phone())))
 }
 
 func TestClockForward(t *testing.T) {
@@ -344,7 +344,7 @@ func TestClockForward(t *testing.T) {
 	if !w.ClockHeld() {
 		t.Error("a jump of two days is held")
 	}
-	e := mustFail[SendResult](t, "a jump opens no day", QuotaExceeded, "", "")(w.Send(who, nil, to(phone())))
+	e := mustFail[*SendResult](t, "a jump opens no day", QuotaExceeded, "", "")(w.Send(who, nil, to(phone())))
 	if e.RetryAfter < time.Second {
 		t.Errorf("retry after %s", e.RetryAfter)
 	}

@@ -19,8 +19,8 @@ type Restore struct {
 	Newest time.Time // the moment of the newest change that was shipped, which all else is of
 	// Complete says that nothing was done after the newest change: the server was stopped, and shipped all.
 	Complete bool
-	// Anchored is the newest checkpoint that an anchor has; nil if none can be reached.
-	Anchored *auditlog.Checkpoint
+	// Standing is how an anchor stands to the audit log of the backup. See [Compare].
+	Standing Standing
 	// Rewind is why a log that is behind its anchor is accepted.
 	Rewind string
 	// NewLog says that the signing key is lost: the log begins anew.
@@ -37,45 +37,12 @@ type Restored struct {
 	Entries    uint64
 }
 
-// compare tells how the anchor stands to the log of size entries in the transaction: whether it has seen more, or another one;
-// and whether it proves that nothing was lost: what takes rights away is answered after the anchors have it.
-func (r *Restore) compare(tx *kv.Tx, state *auditState, size uint64) (ahead, proves bool, err error) {
-	a := r.Anchored
-	if a == nil || r.NewLog {
-		return false, false, nil
-	}
-	_, epoch, err := auditlog.ParseOrigin(a.Origin)
-	switch {
-	case err != nil || epoch > state.Epoch || epoch == state.Epoch && a.Size > size:
-		return true, false, nil
-	case epoch < state.Epoch && a.Size > state.kept(epoch): // its end was lost in a restore before this one
-		return false, false, nil
-	}
-	root, err := auditlog.Root(a.Size, auditHashes{tx})
-	if err != nil || root != a.Root {
-		return true, false, err
-	}
-	return false, epoch == state.Epoch, nil
-}
-
-// RewindError is returned by [FinishRestore] for a log that an anchor is ahead of.
-type RewindError struct{ Size, Anchored uint64 } // the numbers of entries
-
-// Error says it.
-func (e *RewindError) Error() string {
-	if e.Anchored <= e.Size {
-		return "the backup's audit log is not the one that an anchor has seen: that has " + strconv.FormatUint(e.Anchored, 10) + " entries which the backup's does not begin with"
-	}
-	return "the backup's audit log has " + strconv.FormatUint(e.Size, 10) + " entries, and an anchor has seen " + strconv.FormatUint(e.Anchored, 10) +
-		": what was recorded after the backup would be lost"
-}
-
 // FinishRestore makes a database that was unpacked from a backup one that can be served: it begins a new epoch of the audit
 // log, puts every workspace into READ_ONLY maintenance, makes messages that were not final unknown ones, uses up what may
 // have been used since, and, where revocations may be lost, disables keys, staff and grants. Each of that is recorded. If it
 // is cut short the database must be unpacked anew.
 //
-// Errors: those of [Open]; [*RewindError].
+// Errors: those of [Open].
 func FinishRestore(opt Options, r Restore) (done Restored, err error) {
 	e, err := Open(opt)
 	if err != nil {
@@ -120,25 +87,17 @@ type auditRestore struct {
 func (x *restorer) begin() error {
 	e := x.e
 	state := *e.audit.state.Load()
-	var ahead, proven bool
-	size, err := kv.View(e.db, func(tx *kv.Tx) (size uint64, err error) {
-		size = auditNodes.Len(tx)
-		ahead, proven, err = x.r.compare(tx, &state, size)
-		return size, err
-	})
+	size, err := kv.View(e.db, func(tx *kv.Tx) (uint64, error) { return auditNodes.Len(tx), nil })
 	if err != nil {
 		return err
 	}
 	x.done.Entries = size
-	x.lost = x.r.NewLog || !x.r.Complete && !proven
-	if ahead && x.r.Rewind == "" {
-		return &RewindError{size, x.r.Anchored.Size}
-	}
+	x.lost = x.r.NewLog || !x.r.Complete && !x.r.Standing.Proves
 	detail := map[string]string{
 		"backup": x.r.Backup, "state": timeText(x.r.State), "newest": timeText(x.r.Newest), "complete": strconv.FormatBool(x.r.Complete),
 		"entries": strconv.FormatUint(size, 10), "epochBefore": strconv.FormatUint(state.Epoch, 10),
 	}
-	if a := x.r.Anchored; a != nil {
+	if a := x.r.Standing.Anchor; a != nil {
 		detail["anchorSize"], detail["anchorRoot"], detail["anchorOrigin"] = strconv.FormatUint(a.Size, 10), a.Root.String(), a.Origin
 	}
 	if x.r.Rewind != "" {
@@ -310,16 +269,6 @@ func WithoutKeysChoice(path kv.Path) kv.Graft {
 		return kv.TakeBucket
 	}
 	return kv.KeepBucket
-}
-
-// AuditEntries returns how many entries the audit log of the database at path has, which must not be open.
-func AuditEntries(path string) (n uint64, err error) {
-	db, err := kv.Open(path, kv.Options{Schema: Schema})
-	if err != nil {
-		return 0, err
-	}
-	n, err = kv.View(db, func(tx *kv.Tx) (uint64, error) { return auditNodes.Len(tx), nil })
-	return n, errors.Join(err, db.Close())
 }
 
 // kept is how much the log has of an epoch before this one.

@@ -81,12 +81,17 @@ func TestFinishRestore(t *testing.T) {
 
 	opt.Anchors = []string{filepath.Join(t.TempDir(), "none")}
 	before := opt.Dir
-	if _, err := FinishRestore(opt, Restore{Backup: "b1", Anchored: ahead}); err == nil {
+	path := filepath.Join(opt.Dir, DatabaseName)
+	if _, err := Compare(path, ahead, ""); err == nil {
 		t.Fatal("a log that is behind its anchor is accepted")
-	} else if r := (*RewindError)(nil); !errors.As(err, &r) || r.Anchored != ahead.Size {
+	} else if r := (*RewindError)(nil); !errors.As(err, &r) || r.Anchored != ahead.Size || r.Size >= ahead.Size {
 		t.Fatalf("%v", err)
 	}
-	done, err := FinishRestore(opt, Restore{Backup: "b1", State: w.clock.now(), Newest: w.clock.now(), Anchored: ahead, Rewind: "the disk died"})
+	standing, err := Compare(path, ahead, "the disk died")
+	if err != nil || !standing.Ahead || standing.Proves || standing.Whole() {
+		t.Fatalf("%+v, %v", standing, err)
+	}
+	done, err := FinishRestore(opt, Restore{Backup: "b1", State: w.clock.now(), Newest: w.clock.now(), Standing: standing, Rewind: "the disk died"})
 	if err != nil || opt.Dir != before {
 		t.Fatal(err)
 	}

@@ -31,12 +31,12 @@ type SendRequest struct {
 
 // send is a request that was checked as far as it can be without a look at the store.
 type send struct {
-	SendRequest
+	*SendRequest
 	channel   Channel
 	line      LineID
 	lead      LeadID
 	scheduled time.Time
-	alternate Lead // the request's alternates, normalised
+	alternate *Lead // the request's alternates, normalised; nil if there are none
 
 	normalised bool // Phone is
 }
@@ -48,7 +48,7 @@ const maxURLBytes = 2048
 
 // check applies every rule that the request alone decides, with the documented texts.
 func (r SendRequest) check(who Caller) (s send, err error) {
-	s = send{SendRequest: r, channel: cmp.Or(Channel(r.Type), IMessage)}
+	s = send{SendRequest: &r, channel: cmp.Or(Channel(r.Type), IMessage)}
 	if maxChars[s.channel] == 0 {
 		return s, Errorf(Invalid, "Invalid messageType. Must be email, sms, or imessage")
 	}
@@ -160,9 +160,12 @@ func (s *send) checkRecipient(who Caller) (err error) {
 	if s.Name != "" && checkName(s.Name) != nil {
 		return Errorf(Invalid, "recipientName must be at most %d bytes without control characters", maxNameBytes)
 	}
-	alternates := LeadInput{AltPhones: s.AltPhones, AltEmails: s.AltEmails}
-	if err := alternates.applyAddresses(&s.alternate, DefaultCountryCode); err != nil {
-		return err
+	if s.alternates() {
+		s.alternate = new(Lead)
+		given := LeadInput{AltPhones: s.AltPhones, AltEmails: s.AltEmails}
+		if err := given.applyAddresses(s.alternate, DefaultCountryCode); err != nil {
+			return err
+		}
 	}
 	if s.Line != "" {
 		if s.line, err = parseID[lineKind](who, s.Line, "Invalid fromLineId", "Line not found"); err != nil {
@@ -407,21 +410,22 @@ const maxTries = 50
 // Send takes a message in: it is stored and charged, all or nothing, when Send returns without error.
 //
 // Errors: the documented ones as [Invalid] and [NotFound]; [QuotaExceeded] when the plan is spent;
-// [ReadOnly]; [Unknown] if it may have been stored.
-func (e *Engine) Send(who Caller, once *Once, req SendRequest) (SendResult, error) {
+// [ReadOnly]; [Unknown] if it may have been stored. The result is never nil: with an error it has the limits only,
+// if the request touched any.
+func (e *Engine) Send(who Caller, once *Once, req SendRequest) (*SendResult, error) {
 	if err := who.write(MessagesWrite); err != nil {
-		return SendResult{}, err
+		return new(SendResult), err
 	}
 	s, err := req.check(who)
 	if err != nil {
-		return SendResult{}, err
+		return new(SendResult), err
 	}
 	if replay, err := e.replayed(who, once); replay != nil || err != nil {
-		return SendResult{Replay: replay}, err
+		return &SendResult{Replay: replay}, err
 	}
 	rate, err := e.takeRequest(who.tenant, RateMessages)
 	if err != nil {
-		return SendResult{}, err
+		return new(SendResult), err
 	}
 	turn := who.env.turn.Add(1)
 	for range maxTries {
@@ -430,14 +434,17 @@ func (e *Engine) Send(who Caller, once *Once, req SendRequest) (SendResult, erro
 			return touched(who.env, rate, result, err)
 		}
 		if replay, err := e.replayed(who, once); replay != nil || err != nil {
-			return SendResult{Replay: replay}, err
+			return &SendResult{Replay: replay}, err
 		}
 	}
-	return SendResult{}, &Error{Kind: Unavailable, Code: CodeTemporarilyExhausted, RetryAfter: time.Second, Msg: "Too many requests change the same data at once; try again"}
+	return new(SendResult), &Error{Kind: Unavailable, Code: CodeTemporarilyExhausted, RetryAfter: time.Second, Msg: "Too many requests change the same data at once; try again"}
 }
 
 // touched adds the limits that the request touched to its answer.
-func touched(env *environment, rate LimitState, result SendResult, err error) (SendResult, error) {
+func touched(env *environment, rate LimitState, result *SendResult, err error) (*SendResult, error) {
+	if err != nil {
+		result = new(SendResult)
+	}
 	limits := env.planLimits()
 	if rate.Name != "" {
 		limits = append(limits, rate)
@@ -449,7 +456,7 @@ func touched(env *environment, rate LimitState, result SendResult, err error) (S
 	return result, err
 }
 
-func (e *Engine) trySend(who Caller, once *Once, s *send, turn uint64) (SendResult, error) {
+func (e *Engine) trySend(who Caller, once *Once, s *send, turn uint64) (*SendResult, error) {
 	when := s.timing(e.opt.Now().UTC())
 	type seen struct {
 		draft
@@ -466,10 +473,10 @@ func (e *Engine) trySend(who Caller, once *Once, s *send, turn uint64) (SendResu
 	}
 	before, err := kv.View(e.db, look)
 	if err != nil {
-		return SendResult{}, err
+		return nil, err
 	}
 	if before.replay != nil {
-		return SendResult{}, errAgain // a twin of this request was faster: Send asks for its answer
+		return nil, errAgain // a twin of this request was faster: Send asks for its answer
 	}
 	held, err := e.reserve(who, &before.draft)
 	if err != nil {
@@ -479,11 +486,11 @@ func (e *Engine) trySend(who Caller, once *Once, s *send, turn uint64) (SendResu
 		switch {
 		case lookErr != nil:
 		case after.replay != nil:
-			return SendResult{}, errAgain
+			return nil, errAgain
 		case !after.needsSame(&before.draft, nil):
-			return SendResult{}, errAgain
+			return nil, errAgain
 		}
-		return SendResult{}, err
+		return nil, err
 	}
 	store := func(tx *kv.Tx) (*SendResult, error) {
 		if replay, err := who.env.replay(tx, once); replay != nil || err != nil {
@@ -505,12 +512,12 @@ func (e *Engine) trySend(who Caller, once *Once, s *send, turn uint64) (SendResu
 	result, err := spend([]*hold{held}, func() (*SendResult, error) { return writing(who.env, store) },
 		func(r *SendResult, _ int) bool { return r.Replay == nil })
 	if err != nil {
-		return SendResult{}, err
+		return nil, err
 	}
 	if result.Replay == nil {
 		e.work.wakeFor(who.env, &result.Message)
 	}
-	return *result, nil
+	return result, nil
 }
 
 // changed tells whether anything that a draft rests on may have changed since a look at the store: its

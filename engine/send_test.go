@@ -9,7 +9,7 @@ import (
 )
 
 // lead returns the lead of a message.
-func (w *world) lead(who Caller, r SendResult) Lead {
+func (w *world) lead(who Caller, r *SendResult) Lead {
 	w.t.Helper()
 	l, err := w.Lead(who, r.Message.Lead.String())
 	if err != nil {
@@ -84,12 +84,12 @@ func TestRefusedMessages(t *testing.T) {
 	w := newWorld(t, unlimited())
 	who, op := w.in(Production), w.operator(Production)
 	const noLine = "No active lines in workspace. Add and activate a line, or provide fromLineId."
-	mustFail[SendResult](t, "without any line", Invalid, "", noLine)(w.Send(who, nil, to(phone())))
+	mustFail[*SendResult](t, "without any line", Invalid, "", noLine)(w.Send(who, nil, to(phone())))
 	idle := w.line(Production, 0, 0)
 	if _, err := w.SetLine(op, idle.ID.String(), LineChange{Active: ptr(false)}); err != nil {
 		t.Fatal(err)
 	}
-	mustFail[SendResult](t, "without an active line", Invalid, "", noLine)(w.Send(who, nil, to(phone())))
+	mustFail[*SendResult](t, "without an active line", Invalid, "", noLine)(w.Send(who, nil, to(phone())))
 	w.line(Production, 0, 0)
 	mail := w.lineOf(op, Email, LineChange{Email: ptr("line@example.com")})
 	w.send(who, SendRequest{Email: "who@example.com"})
@@ -150,7 +150,7 @@ func TestRefusedMessages(t *testing.T) {
 	} {
 		req := to(phone())
 		tt.edit(&req)
-		mustFail[SendResult](t, tt.name, tt.kind, tt.code, tt.text)(w.Send(who, nil, req))
+		mustFail[*SendResult](t, tt.name, tt.kind, tt.code, tt.text)(w.Send(who, nil, req))
 	}
 	if after := w.contents(); after != before {
 		t.Error("refused requests changed what is stored")

@@ -49,7 +49,7 @@ func TestUnknownOutcome(t *testing.T) {
 	kept := w.send(who, to(phone())).Message
 	epoch := w.tenant(w.id).epoch.Load()
 	w.breakDisk()
-	e := mustFail[SendResult](t, "when the disk fails", Unknown, CodeOutcomeUnknown, "")(w.Send(who, once("k", "a"), to(phone())))
+	e := mustFail[*SendResult](t, "when the disk fails", Unknown, CodeOutcomeUnknown, "")(w.Send(who, once("k", "a"), to(phone())))
 	if e.RetryAfter == 0 {
 		t.Error("it says nothing of trying again")
 	}
@@ -61,7 +61,7 @@ func TestUnknownOutcome(t *testing.T) {
 	if l := w.usage(who, limitDay); l.Used != 1 || l.Reserved != 1 || l.Remaining() != 0 {
 		t.Errorf("the unit stays taken: %+v", l)
 	}
-	mustFail[SendResult](t, "a second one", Unavailable, "", "")(w.Send(who, nil, to(phone())))
+	mustFail[*SendResult](t, "a second one", Unavailable, "", "")(w.Send(who, nil, to(phone())))
 	if err := w.RevokeKey(w.operator(Production), k.ID.String()); err == nil {
 		t.Error("revoked without a disk")
 	}
@@ -80,5 +80,5 @@ func TestUnknownOutcome(t *testing.T) {
 	if r, err := w.Send(who, once("k", "a"), to(phone())); err != nil || r.Replay != nil {
 		t.Errorf("repeated with its key: %+v, %v", r.Replay, err)
 	}
-	mustFail[SendResult](t, "the third of two", QuotaExceeded, "", "")(w.Send(who, nil, to(phone())))
+	mustFail[*SendResult](t, "the third of two", QuotaExceeded, "", "")(w.Send(who, nil, to(phone())))
 }

@@ -30,7 +30,7 @@ func (s *Server) exportAudit(c *call, in exportRequest) (reply, error) {
 		return reply{}, err
 	}
 	return s.export(c, auditorToken, string(c.auditor.Auditor().ID), func(w io.Writer) (bundle.Manifest, error) {
-		return s.eng.ExportAudit(c.auditor, w, s.version(), r)
+		return s.eng.ExportAudit(*c.auditor, w, s.version(), r)
 	})
 }
 

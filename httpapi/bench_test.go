@@ -64,7 +64,7 @@ func (c *caller) do(status int) {
 }
 
 // benchWorld is a world that logs as the server does by default, with some messages in it.
-func benchWorld(b *testing.B, messages int) (w *world, key string, sent engine.SendResult, who engine.Caller) {
+func benchWorld(b *testing.B, messages int) (w *world, key string, sent *engine.SendResult, who engine.Caller) {
 	w = newWorld(b, func(_ *engine.Options, o *Options) { o.Log = zerolog.New(io.Discard).Level(zerolog.WarnLevel) })
 	limit, none := int64(1e9), int64(0)
 	ws := w.workspaceOn("A", engine.PlanChange{MessagesPerDay: &limit, MessagesPerMonth: &limit, NewContactsPerDay: &limit, RequestsPerMinute: &none})

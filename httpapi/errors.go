@@ -209,11 +209,15 @@ func seconds(d time.Duration) int64 { return max(0, int64(math.Ceil(d.Seconds())
 
 // writeJSON answers with body, best a pointer: what isn't one is copied.
 func writeJSON(c *fiber.Ctx, status int, body any) error {
-	data, err := strictjson.Marshal(body)
-	if err != nil {
+	answer := c.Response()
+	answer.ResetBody()
+	if err := strictjson.MarshalWrite(answer.BodyWriter(), body); err != nil {
+		answer.ResetBody()
 		return err
 	}
-	return writeBody(c, status, data)
+	answer.Header.SetContentType(fiber.MIMEApplicationJSON)
+	c.Status(status)
+	return nil
 }
 
 // writeBody answers with JSON that is there already.

@@ -48,7 +48,7 @@ func (f fixture) newList() string {
 }
 
 func (f fixture) newMessage() (message, lead string) {
-	r := must[engine.SendResult](f.ws.w.t)(f.ws.w.eng.Send(f.ws.in(f.env), nil, engine.SendRequest{Text: "hello", Phone: nextPerson(), Line: f.line}))
+	r := must[*engine.SendResult](f.ws.w.t)(f.ws.w.eng.Send(f.ws.in(f.env), nil, engine.SendRequest{Text: "hello", Phone: nextPerson(), Line: f.line}))
 	return r.Message.ID.String(), r.Lead.ID.String()
 }
 

@@ -62,8 +62,8 @@ type call struct {
 	// Of these the one of the route's realm.
 	who     engine.Caller
 	seen    engine.KeyRead // by a caller whose reads are recorded
-	staff   engine.StaffCaller
-	auditor engine.AuditorCaller
+	staff   *engine.StaffCaller
+	auditor *engine.AuditorCaller
 }
 
 // argument is one name and value of path or query.
@@ -156,11 +156,15 @@ func (s *Server) admit(c *fiber.Ctx, r *route) (*call, error) {
 func (c *call) authenticate(eng *engine.Engine, secret string, from netip.Addr) (err error) {
 	switch c.route.realm {
 	case staffToken:
-		c.staff, err = eng.AuthenticateStaff(secret, from)
-		c.staff.CorrelationID = c.recordedID()
+		staff, err := eng.AuthenticateStaff(secret, from)
+		staff.CorrelationID = c.recordedID()
+		c.staff = &staff
+		return err
 	case auditorToken:
-		c.auditor, err = eng.AuthenticateAuditor(secret, from)
-		c.auditor.CorrelationID = c.recordedID()
+		auditor, err := eng.AuthenticateAuditor(secret, from)
+		auditor.CorrelationID = c.recordedID()
+		c.auditor = &auditor
+		return err
 	default:
 		if c.who, err = eng.Authenticate(secret, from); c.route.scope == engine.AccessApprove {
 			c.who.CorrelationID = c.recordedID()

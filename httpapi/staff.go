@@ -43,7 +43,7 @@ func (s *Server) requestAccess(c *call, in newAccessRequest) (reply, error) {
 	if q.StartAt, err = queryDate("startAt", in.StartAt); err != nil {
 		return reply{}, err
 	}
-	r, err := s.eng.RequestAccess(c.staff, q)
+	r, err := s.eng.RequestAccess(*c.staff, q)
 	if err != nil {
 		return reply{}, err
 	}
@@ -56,7 +56,7 @@ func (s *Server) listOwnAccess(c *call, in accessPageInput) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	page, err := s.eng.OwnAccessRequests(c.staff, q)
+	page, err := s.eng.OwnAccessRequests(*c.staff, q)
 	if err != nil {
 		return reply{}, err
 	}
@@ -65,12 +65,12 @@ func (s *Server) listOwnAccess(c *call, in accessPageInput) (reply, error) {
 
 // getOwnAccess serves GET /staff/access-requests/{id}.
 func (s *Server) getOwnAccess(c *call, in accessInput) (reply, error) {
-	return accessReply(s.eng.OwnAccessRequest(c.staff, in.ID))
+	return accessReply(s.eng.OwnAccessRequest(*c.staff, in.ID))
 }
 
 // withdrawAccess serves POST /staff/access-requests/{id}/withdraw.
 func (s *Server) withdrawAccess(c *call, in accessInput) (reply, error) {
-	return accessReply(s.eng.WithdrawAccess(c.staff, in.ID))
+	return accessReply(s.eng.WithdrawAccess(*c.staff, in.ID))
 }
 
 // A staffView is what staff see of one kind of record: a page of records, or one. It describes itself for the
@@ -258,7 +258,7 @@ func addStaffView[In interface {
 		if q.By = by; other {
 			refuseFilter(&q)
 		}
-		page, err := s.eng.StaffRead(c.staff, q)
+		page, err := s.eng.StaffRead(*c.staff, q)
 		if err != nil {
 			return reply{}, err
 		}

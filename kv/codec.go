@@ -41,10 +41,10 @@ const valueHeader = 5
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func checksum(key []byte, version byte, data []byte) uint32 {
+// checksum takes the version as a slice of one byte, since crc32 would bring an array of it to the heap.
+func checksum(key, version, data []byte) uint32 {
 	sum := crc32.Update(0, castagnoli, key)
-	one := [1]byte{version}
-	sum = crc32.Update(sum, castagnoli, one[:])
+	sum = crc32.Update(sum, castagnoli, version)
 	return crc32.Update(sum, castagnoli, data)
 }
 
@@ -54,8 +54,9 @@ func seal(key []byte, version byte, data []byte) []byte {
 
 // appendSealed appends the stored value to to.
 func appendSealed(to, key []byte, version byte, data []byte) []byte {
+	begin := len(to)
 	to = append(to, version)
-	to = binary.BigEndian.AppendUint32(to, checksum(key, version, data))
+	to = binary.BigEndian.AppendUint32(to, checksum(key, to[begin:], data))
 	return append(to, data...)
 }
 
@@ -65,7 +66,7 @@ func unseal(path Path, key, value []byte) (version byte, data []byte, err error)
 		return 0, nil, recordError(path, key, "wrong size")
 	}
 	version, data = value[0], value[valueHeader:]
-	if binary.BigEndian.Uint32(value[1:]) != checksum(key, version, data) {
+	if binary.BigEndian.Uint32(value[1:]) != checksum(key, value[:1], data) {
 		return 0, nil, recordError(path, key, "wrong checksum")
 	}
 	return version, data, nil

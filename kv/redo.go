@@ -42,7 +42,7 @@ type redo struct {
 	names  uint64   // how many buckets have a number in it
 	record []byte   // the next one
 	named  []*home  // in it
-	spare  []byte   // memory for the one after it
+	memory [][]byte // for the ones after it: one is put together while one is written
 
 	durable atomic.Uint64 // the position behind the last synced record
 	syncs   histogram     // of its records, in nanoseconds
@@ -187,8 +187,8 @@ func (l *redo) start() error {
 			return fmt.Errorf("the next part of the redo log: %w", err)
 		}
 	}
-	if l.record == nil {
-		l.record, l.spare = l.spare, nil
+	if n := len(l.memory); l.record == nil && n > 0 {
+		l.record, l.memory = l.memory[n-1], l.memory[:n-1]
 	}
 	l.record = append(l.record[:0], make([]byte, recordHeader)...)
 	return nil
@@ -298,8 +298,8 @@ func (l *redo) write(r record) error {
 
 // keep takes the memory of a record that was written, unless it was a large one.
 func (l *redo) keep(r record) {
-	if cap(r.data) > cap(l.spare) && cap(r.data) <= maxFill {
-		l.spare = r.data
+	if len(l.memory) < 2 && cap(r.data) > 0 && cap(r.data) <= maxFill {
+		l.memory = append(l.memory, r.data)
 	}
 }
 

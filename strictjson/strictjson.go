@@ -16,6 +16,7 @@ package strictjson
 import (
 	"bytes"
 	"errors"
+	"io"
 	"reflect"
 
 	"github.com/go-json-experiment/json"
@@ -70,6 +71,11 @@ func Unmarshal(data []byte, v any, opts ...Option) error {
 // doesn't demand. Types that have a method for it, such as times, write themselves.
 func Marshal(v any) ([]byte, error) {
 	return json.Marshal(v, json.Deterministic(true))
+}
+
+// MarshalWrite writes what [Marshal] returns to w, perhaps in part if it fails.
+func MarshalWrite(w io.Writer, v any) error {
+	return json.MarshalWrite(w, v, json.Deterministic(true))
 }
 
 // startsObject reports whether the first thing in data is a brace.

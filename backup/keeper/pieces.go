@@ -31,7 +31,9 @@ type moment struct {
 	Time time.Time
 	At   kv.Position
 
-	before time.Time // just before, when it was looked: what was durable then is in it, too; not stored
+	// Not stored in the list of moments:
+	before     time.Time // just before, when it was looked: what was durable then is in it, too
+	checkpoint []byte    // of the audit log, just before; nil if there is none
 }
 
 func appendPiece(to []byte, p kv.LogPiece) []byte {

@@ -3,11 +3,9 @@ package keeper
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"tuco/backup"
@@ -24,159 +22,12 @@ type RestoreOptions struct {
 	Installation string      // empty: the only one in the target
 	Backup       string      // id or name of a full backup; empty: what leads furthest
 	To           time.Time   // customer data as of then; zero: the newest
-	Anchors      [][]byte    // signed checkpoints that anchors have
+	Anchors      []string    // paths of anchors of the audit log; see [engine.NewestAnchor]
 	Rewind       string      // why it is right that an anchor is ahead
 	KeyFile      io.Reader   // the exported key files; nil: they are lost
 	KeyFileKeys  backup.Keys // open it
 	Progress     func(what string)
 	Now          func() time.Time
-}
-
-// A RestorePlan says what a restore would do.
-type RestorePlan struct {
-	Installation string
-	Epoch        uint64
-	Full         backup.Entry // that it begins with
-	Logs         int          // objects with changes after it
-	State        time.Time    // the moment that it leads to, as far as names and manifests tell
-	Records      map[string]int64
-	Checkpoint   *auditlog.Checkpoint // of the backup's audit log, the newest
-	Anchor       *auditlog.Checkpoint // the newest that an anchor has; nil: none can be reached
-	KeysLost     bool
-	Bytes        int64 // to read
-
-	source source
-}
-
-// Rewinds tells whether an anchor has seen more than the backup holds.
-func (p *RestorePlan) Rewinds() bool {
-	return p.Anchor != nil && (p.Checkpoint == nil || p.Anchor.Size > p.Checkpoint.Size)
-}
-
-// A source is where a restore takes what from.
-type source struct {
-	data   backup.Plan // customer data
-	newest backup.Plan // all else
-}
-
-// choose finds what leads furthest, or what begins with a backup that is named.
-func choose(c backup.Catalogue, installation, wanted string) (s source, err error) {
-	var found []backup.Series
-	for _, series := range c.Series {
-		if installation == "" || series.Installation == installation {
-			found = append(found, series)
-		}
-	}
-	if len(found) == 0 {
-		return s, fmt.Errorf("%w: there is no backup of it in the target", backup.ErrNotFound)
-	}
-	if found[0].Installation != found[len(found)-1].Installation {
-		return s, fmt.Errorf("%w: the target holds backups of several installations, %s and %s among them: name one", backup.ErrInvalid,
-			found[0].Installation, found[len(found)-1].Installation)
-	}
-	if wanted != "" {
-		for _, series := range found {
-			for _, full := range series.Fulls {
-				if full.String() == wanted || filepath.Base(full.String()) == wanted {
-					s.newest = backup.Plan{Full: full}
-					s.data = s.newest
-					return s, nil
-				}
-			}
-		}
-		return s, fmt.Errorf("%w: there is no full backup %q in the target", backup.ErrNotFound, wanted)
-	}
-	for _, series := range slices.Backward(found) { // the newest epoch that has a full backup
-		if s.newest, err = series.Newest(); err == nil {
-			s.data = s.newest
-			return s, nil
-		}
-	}
-	return s, err
-}
-
-// toMoment makes s lead to an earlier moment with its customer data.
-func (s *source) toMoment(ctx context.Context, target backup.Target, c backup.Catalogue, at time.Time) error {
-	manifest := func(n backup.Name) (m backup.Manifest, err error) {
-		err = withObject(ctx, target, backup.Entry{Name: n}, func(r *backup.Reader) error { m = r.Manifest; return nil })
-		return m, err
-	}
-	var err error
-	for _, series := range slices.Backward(c.Series) {
-		if series.Installation != s.newest.Full.Installation || len(series.Fulls) == 0 || series.Fulls[0].Time.After(at) {
-			continue
-		}
-		if s.data, err = series.AtTime(at, manifest); err != nil {
-			return err
-		}
-		return nil
-	}
-	return fmt.Errorf("%w: the oldest one is of a later time than %s", backup.ErrNotCovered, at.Format(time.RFC3339))
-}
-
-// PlanRestore says what a restore would do. It changes nothing.
-func PlanRestore(ctx context.Context, opt RestoreOptions) (p RestorePlan, err error) {
-	if _, err := os.Lstat(opt.Dir); err == nil {
-		return p, fmt.Errorf("%w: %q: a backup is restored into a new directory only", backup.ErrExists, opt.Dir)
-	}
-	list, err := opt.Target.List(ctx, "")
-	if err != nil {
-		return p, err
-	}
-	catalogue := backup.NewCatalogue(list)
-	if p.source, err = choose(catalogue, opt.Installation, opt.Backup); err != nil {
-		return p, err
-	}
-	if !opt.To.IsZero() {
-		if err := p.source.toMoment(ctx, opt.Target, catalogue, opt.To); err != nil {
-			return p, err
-		}
-	}
-	newest := p.source.newest
-	p.Installation, p.Epoch, p.Full, p.Logs, p.KeysLost = newest.Full.Installation, newest.Full.Epoch, newest.Full, len(newest.Logs), opt.KeyFile == nil
-	last := newest.Full
-	p.Bytes = last.Size
-	for _, e := range newest.Logs {
-		last = e
-		p.Bytes += e.Size
-	}
-	err = withObject(ctx, opt.Target, newest.Full, func(r *backup.Reader) error {
-		p.Records = r.Manifest.Records
-		p.take(&r.Manifest)
-		return nil
-	})
-	if err == nil && last != newest.Full {
-		err = withObject(ctx, opt.Target, last, func(r *backup.Reader) error { p.take(&r.Manifest); return nil })
-	}
-	if err != nil {
-		return p, err
-	}
-	if !opt.To.IsZero() {
-		p.State = opt.To
-	}
-	p.Anchor, err = newestAnchor(opt.Anchors, p.Installation)
-	return p, err
-}
-
-func (p *RestorePlan) take(m *backup.Manifest) {
-	p.State = m.LastTime
-	if c, err := auditlog.UnsignedCheckpoint([]byte(m.Checkpoint)); err == nil {
-		p.Checkpoint = &c
-	}
-}
-
-// newestAnchor returns the checkpoint of the most entries that is of the installation.
-func newestAnchor(all [][]byte, installation string) (newest *auditlog.Checkpoint, err error) {
-	for _, signed := range all {
-		c, err := auditlog.UnsignedCheckpoint(signed)
-		if err != nil {
-			return nil, fmt.Errorf("an anchor: %w", err)
-		}
-		if name, _, err := auditlog.ParseOrigin(c.Origin); err == nil && name == installation && (newest == nil || c.Size > newest.Size) {
-			newest = &c
-		}
-	}
-	return newest, nil
 }
 
 // Restore puts a new data directory together and makes it fit to be served. Until it returns without error there is nothing
@@ -214,24 +65,16 @@ type restorer struct {
 
 func (r *restorer) run(ctx context.Context) (done engine.Restored, err error) {
 	path := filepath.Join(r.dir, "new")
-	newest, err := r.settled(ctx, r.plan.source.newest, path, time.Time{})
+	newest, standing, err := r.settled(ctx, r.plan.source.newest, path, time.Time{}, r.plan.Anchor)
 	if err != nil {
 		return done, err
-	}
-	entries, err := engine.AuditEntries(filepath.Join(path, engine.DatabaseName))
-	if err != nil {
-		return done, err
-	}
-	a := r.plan.Anchor
-	if a != nil && a.Size > entries && r.opt.Rewind == "" {
-		return done, &engine.RewindError{Size: entries, Anchored: a.Size}
 	}
 	// That it was stopped says nothing of a later start, of which nothing was shipped. An anchor does: each start is an entry.
-	complete := newest.closed && r.opt.To.IsZero() && a != nil && a.Size == entries
+	complete := newest.closed && r.opt.To.IsZero() && standing.Whole()
 	state := newest.newest.Time
 	if !r.opt.To.IsZero() {
 		earlier := filepath.Join(r.dir, "earlier")
-		got, err := r.settled(ctx, r.plan.source.data, earlier, r.opt.To)
+		got, _, err := r.settled(ctx, r.plan.source.data, earlier, r.opt.To, nil)
 		if err != nil {
 			return done, err
 		}
@@ -247,7 +90,7 @@ func (r *restorer) run(ctx context.Context) (done engine.Restored, err error) {
 	r.progress("finishing")
 	done, err = engine.FinishRestore(engine.Options{Dir: path, Now: r.opt.Now}, engine.Restore{
 		Backup: r.plan.Full.String(), State: state, Newest: newest.newest.Time, Complete: complete,
-		Anchored: r.plan.Anchor, Rewind: r.opt.Rewind, NewLog: r.plan.KeysLost,
+		Standing: standing, Rewind: r.opt.Rewind, NewLog: r.plan.KeysLost,
 	})
 	if err == nil && filepath.Base(path) != "new" {
 		err = errors.Join(os.RemoveAll(filepath.Join(r.dir, "new")), os.Rename(path, filepath.Join(r.dir, "new")))
@@ -255,18 +98,14 @@ func (r *restorer) run(ctx context.Context) (done engine.Restored, err error) {
 	return done, err
 }
 
-// settled unpacks a plan and moves all of its log into the file, as an opening and closing does.
-func (r *restorer) settled(ctx context.Context, plan backup.Plan, dir string, until time.Time) (unpacked, error) {
-	got, err := r.unpack(ctx, plan, dir, until)
-	if err != nil {
-		return got, err
+// settled unpacks a plan, moves all of its log into the file, and tells how an anchor stands to it.
+func (r *restorer) settled(ctx context.Context, plan backup.Plan, dir string, until time.Time, a *auditlog.Checkpoint) (got unpacked, s engine.Standing, err error) {
+	if got, err = r.unpack(ctx, plan, dir, until); err != nil {
+		return got, s, err
 	}
 	r.progress("opening " + filepath.Base(dir))
-	db, err := kv.Open(filepath.Join(dir, engine.DatabaseName), kv.Options{Schema: engine.Schema})
-	if err != nil {
-		return got, err
-	}
-	return got, db.Close()
+	s, err = engine.Compare(filepath.Join(dir, engine.DatabaseName), a, r.opt.Rewind)
+	return got, s, err
 }
 
 // putKeys brings the key files back. Where they are lost, what they protect goes, too.

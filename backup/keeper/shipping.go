@@ -8,6 +8,7 @@ import (
 
 	"tuco/backup"
 	"tuco/engine"
+	"tuco/engine/auditlog"
 	"tuco/kv"
 )
 
@@ -135,8 +136,10 @@ func (k *Keeper) sample() {
 			s.last.Time, s.last.before = before, before
 		}
 	} else {
+		checkpoint, _ := k.opt.Engine.Checkpoint() // every entry that it counts lies before what is durable next; none while the log can't be relied on
+		at = k.opt.Engine.Position()
 		// Rounded up: a restore to a time before it must have nothing of after that time.
-		s.moments = append(s.moments, moment{milli(k.opt.Now().Add(time.Millisecond - 1)), at, before})
+		s.moments = append(s.moments, moment{milli(k.opt.Now().Add(time.Millisecond - 1)), at, before, checkpoint})
 	}
 	behind := s.log.Behind()
 	k.note(func(st *Status) { st.Behind, st.ShippedAt, st.ShippedTo = behind, s.last.before, s.last.At })
@@ -162,8 +165,6 @@ func (k *Keeper) shipDue(now time.Time) error {
 // shipOne ships up to shipBytes of the log, up to a moment.
 func (k *Keeper) shipOne(ctx context.Context, closed bool) error {
 	s := &k.ship
-	checkpoint, unsigned := k.opt.Engine.Checkpoint()
-	signedAt := k.opt.Engine.Position() // every entry that it counts lies before
 	k.sample()
 	if s.log == nil {
 		return nil
@@ -185,8 +186,9 @@ func (k *Keeper) shipOne(ctx context.Context, closed bool) error {
 		Kind: backup.Log, ID: newID(), Installation: installation, Epoch: epoch, Product: k.opt.Product, Schema: engine.Schema,
 		Time: milli(k.opt.Now()), From: s.last.At, To: end, FirstTime: milli(s.last.Time), LastTime: later(last.Time, milli(s.last.Time)),
 	}
-	if unsigned == nil && signedAt <= end {
-		m.Checkpoint = string(checkpoint)
+	m.Checkpoint = string(last.checkpoint)
+	if n, exact := k.entriesAt(len(told) - 1); exact {
+		m.Records = map[string]int64{entriesRecord: n}
 	}
 	o, err := backup.Create(ctx, k.opt.Dir, m, []backup.Input{
 		{Name: piecesFile, Content: bytes.NewReader(pieces)}, {Name: momentsFile, Content: bytes.NewReader(appendMoments(nil, told, closed))},
@@ -199,11 +201,28 @@ func (k *Keeper) shipOne(ctx context.Context, closed bool) error {
 		return err
 	}
 	s.log.Advance(kv.LogPiece{From: end})
-	s.last, s.moments = moment{m.LastTime, end, last.before}, s.moments[len(told):]
+	s.last, s.moments = moment{Time: m.LastTime, At: end, before: last.before}, s.moments[len(told):]
 	k.note(func(st *Status) {
 		st.Behind, st.ShippedAt, st.ShippedTo = s.log.Behind(), s.last.before, s.last.At
 	})
 	return nil
+}
+
+// entriesRecord is how manifests call the entries of the audit log.
+const entriesRecord = "auditEntries"
+
+// entriesAt tells how many entries the audit log had at a moment that was not shipped yet, if a look after it found no more than one
+// before it. The checkpoint alone may lack some that came between its signing and the moment.
+func (k *Keeper) entriesAt(i int) (n int64, exact bool) {
+	m := k.ship.moments[i]
+	var after []byte
+	if i+1 < len(k.ship.moments) {
+		after = k.ship.moments[i+1].checkpoint
+	} else {
+		after, _ = k.opt.Engine.Checkpoint()
+	}
+	c, err := auditlog.UnsignedCheckpoint(m.checkpoint)
+	return int64(c.Size), err == nil && bytes.Equal(m.checkpoint, after)
 }
 
 func later(a, b time.Time) time.Time {

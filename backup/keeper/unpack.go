@@ -22,23 +22,23 @@ type unpacker struct {
 
 // unpacked is a database that was put together, as after a crash.
 type unpacked struct {
-	full       backup.Manifest
-	newest     moment // what it has
-	closed     bool   // nothing came after
-	checkpoint string // the newest that was in the objects
+	records    map[string]int64 // how many the manifest of the newest object tells of, of the kinds that it tells of
+	newest     moment           // what it has
+	closed     bool             // nothing came after
+	checkpoint string           // the newest that was in the objects
 }
 
 // unpack puts together what plan names in dir, which is made: up to a moment, or all of it if that is zero.
 func (u *unpacker) unpack(ctx context.Context, plan backup.Plan, dir string, until time.Time) (got unpacked, err error) {
 	u.progress(plan.Full.String())
-	err = withObject(ctx, u.target, plan.Full, func(r *backup.Reader) error {
-		got.full = r.Manifest
+	err = withObject(ctx, u.target, plan.Full.String(), func(r *backup.Reader) error {
+		m := &r.Manifest
+		got.records, got.newest, got.checkpoint = m.Records, moment{Time: m.LastTime, At: m.To}, m.Checkpoint
 		return r.Unpack(ctx, u.keys, dir)
 	})
 	if err != nil {
 		return got, err
 	}
-	got.newest, got.checkpoint = moment{Time: got.full.LastTime, At: got.full.To}, got.full.Checkpoint
 	if err := moveSegments(dir); err != nil {
 		return got, err
 	}
@@ -61,7 +61,7 @@ func (u *unpacker) extend(ctx context.Context, w *kv.LogWriter, e backup.Entry, 
 	u.progress(e.String())
 	part := filepath.Join(dir, "log")
 	defer os.RemoveAll(part) //nolint:errcheck // it is unpacked anew
-	return withObject(ctx, u.target, e, func(r *backup.Reader) error {
+	return withObject(ctx, u.target, e.String(), func(r *backup.Reader) error {
 		if r.Manifest.To <= w.Position() && (until.IsZero() || !r.Manifest.LastTime.After(until)) {
 			return nil // it is there already
 		}
@@ -72,7 +72,8 @@ func (u *unpacker) extend(ctx context.Context, w *kv.LogWriter, e backup.Entry, 
 		if err != nil {
 			return err
 		}
-		if got.closed = closed; newest.At > got.newest.At {
+		got.closed, got.records = closed, r.Manifest.Records
+		if newest.At > got.newest.At {
 			got.newest = newest
 		}
 		if until.IsZero() && r.Manifest.Checkpoint != "" {

@@ -50,23 +50,26 @@ func (k *Keeper) verify(ctx context.Context) (v Verification, err error) {
 
 // A Verification is what was found.
 type Verification struct {
-	Name    string    // of the full backup
-	Logs    int       // that continue it
-	Depth   string    // digests, or records
-	State   time.Time // the newest moment that can be restored
+	Name    string      // of the object; of changes that no backup leads to, where they lie
+	Kind    backup.Kind // Full, with what follows it; Log: changes that no backup leads to; Workspace
+	Logs    int         // that continue the full one; of Kind Log: how many there are
+	Depth   string      // records: everything was restored and read; files: unpacked and compared; digests: compared as it is stored
+	State   time.Time   // the newest moment that can be restored
 	Records map[string]int64
 	Entries uint64   // of the audit log
 	Faults  []string // in words; none if all is well
+	Gone    bool     // it was deleted while it was looked at
 	Took    time.Duration
 }
 
-// Verify is [Keeper.Verify] of the newest backup in a target that holds those of one installation.
-func Verify(ctx context.Context, opt Options) (v Verification, err error) {
-	return verify(ctx, opt, "")
-}
+const (
+	depthRecords = "records"
+	depthFiles   = "files"
+	depthDigests = "digests"
+)
 
+// verify is [Keeper.Verify] of the newest backup of one installation.
 func verify(ctx context.Context, opt Options, installation string) (v Verification, err error) {
-	began := time.Now()
 	list, err := opt.Target.List(ctx, "")
 	if err != nil {
 		return v, err
@@ -75,46 +78,42 @@ func verify(ctx context.Context, opt Options, installation string) (v Verificati
 	if err != nil {
 		return v, err
 	}
-	plan := source.newest
-	v.Name, v.Logs, v.Depth = plan.Full.String(), len(plan.Logs), "records"
-	dir, err := os.MkdirTemp(opt.Dir, tempPrefix)
-	if err != nil {
+	u := &unpacker{target: opt.Target, keys: opt.Keys, progress: func(string) {}}
+	return u.verify(ctx, source.newest, opt.Dir)
+}
+
+// verify puts together what plan names in a scratch directory inside dir, and looks at every record of it.
+func (u *unpacker) verify(ctx context.Context, plan backup.Plan, dir string) (v Verification, err error) {
+	began := time.Now()
+	defer func() { v.Took = time.Since(began) }()
+	v.Name, v.Kind, v.Logs, v.Depth = plan.Full.String(), backup.Full, len(plan.Logs), depthRecords
+	if dir, err = os.MkdirTemp(dir, tempPrefix); err != nil {
 		return v, err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // the next start does it
-	u := &unpacker{target: opt.Target, keys: opt.Keys, progress: func(string) {}}
 	got, err := u.unpack(ctx, plan, filepath.Join(dir, "state"), time.Time{})
 	if errors.Is(err, backup.ErrKey) {
-		v.Depth = "digests"
-		err = checkDigests(ctx, opt.Target, plan)
-		v.Took = time.Since(began)
-		return v, err
+		v.Depth = depthDigests
+		return v, u.checkDigests(ctx, plan)
 	}
 	if err != nil {
 		return v, err
 	}
 	report, err := engine.CheckFile(filepath.Join(dir, "state", engine.DatabaseName), []byte(got.checkpoint))
 	v.State, v.Records, v.Entries, v.Faults = got.newest.Time, report.Records, report.Entries, report.Faults
-	if err == nil && len(plan.Logs) == 0 && !equalCounts(report.Records, got.full.Records) {
-		v.Faults = append(v.Faults, fmt.Sprintf("it holds %v, and its manifest says %v", report.Records, got.full.Records))
+	for kind, n := range got.records {
+		if err == nil && report.Records[kind] != n {
+			v.Faults = append(v.Faults, fmt.Sprintf("it holds %d %s, and its manifest says %d", report.Records[kind], kind, n))
+		}
 	}
-	v.Took = time.Since(began)
 	return v, err
 }
 
-func equalCounts(a, b map[string]int64) bool {
-	for kind, n := range a {
-		if b[kind] != n {
-			return false
-		}
-	}
-	return len(a) == len(b)
-}
-
 // checkDigests reads every object of a plan, and compares it with its manifest.
-func checkDigests(ctx context.Context, target backup.Target, plan backup.Plan) error {
+func (u *unpacker) checkDigests(ctx context.Context, plan backup.Plan) error {
 	for _, e := range slices.Concat([]backup.Entry{plan.Full}, plan.Logs) {
-		if err := withObject(ctx, target, e, func(r *backup.Reader) error { return r.Check(ctx) }); err != nil {
+		u.progress(e.String())
+		if err := withObject(ctx, u.target, e.String(), func(r *backup.Reader) error { return r.Check(ctx) }); err != nil {
 			return err
 		}
 	}
@@ -122,21 +121,21 @@ func checkDigests(ctx context.Context, target backup.Target, plan backup.Plan) e
 }
 
 // withObject opens an object, whose manifest must be of its name.
-func withObject(ctx context.Context, target backup.Target, e backup.Entry, fn func(*backup.Reader) error) error {
-	in, err := target.Get(ctx, e.String())
+func withObject(ctx context.Context, target backup.Target, name string, fn func(*backup.Reader) error) error {
+	in, err := target.Get(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
 	r, err := backup.Open(in, engine.Schema)
-	if err == nil && r.Manifest.Name() != e.Name {
-		err = fmt.Errorf("%w: it is the object %q", backup.ErrDamaged, r.Manifest.Name())
+	if err == nil && r.Manifest.ObjectName() != name {
+		err = fmt.Errorf("%w: it is the object %q", backup.ErrDamaged, r.Manifest.ObjectName())
 	}
 	if err == nil {
 		err = fn(r)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", e.String(), err)
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"testing"
 
 	"filippo.io/age"
@@ -65,5 +66,25 @@ func TestMoveWorkspace(t *testing.T) {
 	}
 	if faults, err := r.eng.Check(); err != nil || len(faults) > 0 {
 		t.Errorf("%q, %v", faults, err)
+	}
+}
+
+// TestExportsStay: retention deletes old backups, and no export, however old: somebody asked for it.
+func TestExportsStay(t *testing.T) {
+	r := newRig(t)
+	o := must[*backup.Object](t)(keeper.PackWorkspace(context.Background(), r.opt, r.ws))
+	defer o.Close()
+	export := o.Manifest.ObjectName()
+	if err := r.opt.Target.Put(context.Background(), export, o); err != nil {
+		t.Fatal(err)
+	}
+	r.opt.Keep = backup.Keep{Last: 1}
+	k := r.started()
+	defer k.Stop()
+	first := r.objects()[0]
+	r.send()
+	must[backup.Name](t)(k.Full(context.Background()))
+	if left := r.objects(); slices.Contains(left, first) || !slices.Contains(left, export) {
+		t.Errorf("of %s and the export %s there are left %q", first, export, left)
 	}
 }

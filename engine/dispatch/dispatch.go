@@ -7,6 +7,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -26,6 +27,9 @@ type Options struct {
 	Parallel int
 	// Observe hears of each outcome, for counting. It must not block.
 	Observe func(engine.Status)
+	// Patience is how long [Start] waits until what became of interrupted messages is decided. After a restore there can be hundreds
+	// of thousands: the rest of them is decided while others are sent. 10 s if 0.
+	Patience time.Duration
 }
 
 // A Dispatcher sends the messages of every queue until it is stopped.
@@ -59,11 +63,9 @@ func Start(eng *engine.Engine, opt Options) (*Dispatcher, error) {
 	d := &Dispatcher{eng: eng, opt: opt, now: eng.TransportOptions().Now, workers: map[workerKey]*worker{}}
 	d.stopping, d.stop = context.WithCancel(context.Background())
 	d.sends, d.cutSends = context.WithCancel(context.Background())
-	for _, q := range eng.Queues() {
-		if err := d.recover(q); err != nil {
-			d.Stop(0)
-			return nil, err
-		}
+	if err := d.recover(cmp.Or(opt.Patience, 10*time.Second)); err != nil {
+		d.Stop(0)
+		return nil, err
 	}
 	eng.OnWork(d.wake)
 	for _, q := range eng.Queues() {
@@ -96,18 +98,50 @@ func (d *Dispatcher) Stop(patience time.Duration) {
 // recovering is how many messages are reconciled at a time: they become durable together. After a restore there can be many.
 const recovering = 64
 
-// recover decides what became of the messages that were handed over when the process ended last.
-func (d *Dispatcher) recover(q engine.Queue) error {
-	jobs, err := q.Interrupted()
-	if err != nil {
+// recover decides what became of the messages that were handed over when the process ended last. It returns when that is done, or
+// after patience; then the rest follows. What a stop or a failure leaves undecided the next start finds again.
+func (d *Dispatcher) recover(patience time.Duration) error {
+	type interrupted struct {
+		queue engine.Queue
+		jobs  []engine.Job
+	}
+	var found []interrupted // before anything is sent, so that it is none of these
+	for _, q := range d.eng.Queues() {
+		jobs, err := q.Interrupted()
+		if err != nil {
+			return err
+		}
+		found = append(found, interrupted{q, jobs})
+	}
+	done := make(chan error, 1)
+	d.running.Go(func() {
+		all := errgroup.Group{}
+		all.SetLimit(recovering)
+		for _, f := range found {
+			for _, job := range f.jobs {
+				all.Go(func() error {
+					if d.stopping.Err() != nil {
+						return nil
+					}
+					return d.recoverOne(f.queue, job)
+				})
+			}
+		}
+		err := all.Wait()
+		if err != nil {
+			d.opt.Log.Error().Err(err).Msg("interrupted sends could not all be reconciled; the next start tries again")
+		}
+		done <- err
+	})
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
+	select {
+	case err := <-done:
 		return err
+	case <-timeout.C:
+		d.opt.Log.Info().Msg("interrupted sends are still being reconciled")
+		return nil
 	}
-	all := errgroup.Group{}
-	all.SetLimit(recovering)
-	for _, job := range jobs {
-		all.Go(func() error { return d.recoverOne(q, job) })
-	}
-	return all.Wait()
 }
 
 func (d *Dispatcher) recoverOne(q engine.Queue, job engine.Job) (err error) {

@@ -252,6 +252,51 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
+// TestManyInterrupted: where there are many, the start doesn't wait for all. Others are sent meanwhile; a stop leaves the rest, which the
+// next start decides.
+func TestManyInterrupted(t *testing.T) {
+	r := newRig(t)
+	line := r.line("")
+	var all []engine.MessageID
+	for range 600 {
+		all = append(all, r.send(engine.SendRequest{Line: line.ID.String()}).ID)
+	}
+	for _, q := range r.eng.Queues() {
+		jobs, _, err := q.Next(line.ID, len(all), func(engine.MessageID) bool { return false })
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, job := range jobs {
+			if err := q.HandOver(job); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	waiting := func() (n int) {
+		for _, id := range all {
+			if r.get(id).Status == engine.Sending {
+				n++
+			}
+		}
+		return n
+	}
+	r.patience = time.Nanosecond
+	r.start()
+	if m := r.get(all[len(all)-1]); m.Status != engine.Sending {
+		t.Error("the start waited for all")
+	}
+	r.stop(10 * time.Second)
+	t.Logf("a stop left %d of %d", waiting(), len(all))
+	r.start()
+	fresh := r.send(engine.SendRequest{Line: line.ID.String()})
+	eventually(t, "all are decided", func() bool { return waiting() == 0 && r.get(fresh.ID).Status == engine.Delivered })
+	for _, id := range all {
+		if m := r.get(id); m.Status != engine.Delivered {
+			t.Fatalf("%+v", m)
+		}
+	}
+}
+
 // gate stops a mail server's answer until it is opened.
 type gate struct{ reached, open chan struct{} }
 

@@ -33,6 +33,8 @@ type rig struct {
 	id   engine.WorkspaceID
 	seen chan engine.Status // outcomes, in their order
 
+	patience time.Duration // see Options
+
 	mu  sync.Mutex
 	now time.Time
 }
@@ -78,7 +80,7 @@ func (r *rig) open() {
 func (r *rig) start() {
 	r.t.Helper()
 	var err error
-	if r.d, err = Start(r.eng, Options{Observe: func(s engine.Status) { r.seen <- s }}); err != nil {
+	if r.d, err = Start(r.eng, Options{Observe: func(s engine.Status) { r.seen <- s }, Patience: r.patience}); err != nil {
 		r.t.Fatal(err)
 	}
 }
