@@ -112,7 +112,18 @@ func (d *doctor) certificate() []finding {
 }
 
 // anchor looks where the audit log's checkpoints are kept.
-func (d *doctor) anchor() []finding {
+func (d *doctor) anchor() (found []finding) {
+	for _, path := range d.flags.Anchor {
+		if err := engine.AnchorFault(path); err != nil && d.server == nil { // else it warns of it
+			found = append(found, wrong(fmt.Sprintf("the anchor %s can't be read: %v", path, err), "the server can't tell whether the end of the audit log was cut off",
+				"mount it, or let the server's user read and write it")...)
+		}
+	}
+	return append(found, d.anchorPlaces()...)
+}
+
+// anchorPlaces looks whether there is one outside of the data directory.
+func (d *doctor) anchorPlaces() []finding {
 	const why = "whoever can change the database can change it too, and nothing else would show that the log was cut"
 	data, err := filepath.Abs(d.data)
 	if err != nil {

@@ -49,6 +49,12 @@ func (a anchor) read(installation string) ([]byte, error) {
 	return data, err
 }
 
+// AnchorFault tells why the anchor at path, in any of the forms of [Options.Anchors], can't be read; nil if it can, or is not there yet.
+func AnchorFault(path string) error {
+	_, err := anchor(path).read("")
+	return err
+}
+
 // largestCheckpoint returns the whole checkpoint of the most lines, of those of the latest restore epoch, in a file that is appended
 // to. One that a crash cut short is left out.
 func largestCheckpoint(data []byte, installation string) (largest []byte) {
@@ -107,6 +113,7 @@ func (e *Engine) checkAnchors() (found, missing int) {
 		signed, err := place.read(state.Installation)
 		if err != nil {
 			e.log.Warn().Err(err).Str("anchor", string(place)).Msg("an anchor of the audit log can't be read")
+			e.audit.unused.set(place, err)
 			continue
 		}
 		if signed == nil {
@@ -188,13 +195,16 @@ func (e *Engine) moveAnchor(place anchor, signed []byte) error {
 	if a.anchored == nil || !place.appends() {
 		there, err := place.read(state.Installation)
 		if err != nil {
+			a.unused.set(place, err)
 			return err
 		}
 		if err := e.compareAnchor(place, there); err != nil {
 			return err
 		}
 	}
-	return place.write(state.Installation, signed)
+	err := place.write(state.Installation, signed)
+	a.unused.set(place, err)
+	return err
 }
 
 // compareAnchor compares the log with what an anchor has. If they don't agree, the log is not to be relied on.

@@ -156,14 +156,16 @@ var (
 
 // An audit is the log while the program runs.
 type audit struct {
-	state   atomic.Pointer[auditState] // never nil after the opening
-	found   int                        // how many anchors there were at the opening
-	missing int                        // and how many there should have been, of a log that had entries
-	trouble atomic.Pointer[error]      // why the log can't be relied on; nil if it can
-	started atomic.Bool                // a server runs: see StartAudit
-	longAgo atomic.Bool                // the newest entry at the opening was so old that the clock may be wrong
-	misuses misuses
-	pending pendingEntries
+	state     atomic.Pointer[auditState] // never nil after the opening
+	found     int                        // how many anchors there were at the opening
+	missing   int                        // and how many there should have been, of a log that had entries
+	trouble   atomic.Pointer[error]      // why the log can't be relied on; nil if it can
+	started   atomic.Bool                // a server runs: see StartAudit
+	longAgo   atomic.Bool                // the newest entry at the opening was so old that the clock may be wrong
+	misuses   misuses
+	pending   pendingEntries
+	review    review
+	presented presented
 
 	nextDrop  time.Time    // see retire
 	exporting sync.RWMutex // held for reading by who reads lines of before, and needs all of them
@@ -176,6 +178,7 @@ type audit struct {
 
 	anchoring sync.Mutex // one writes anchors at a time
 	anchored  []byte     // the checkpoint that every anchor has
+	unused    unusedAnchors
 
 	anchoredAt atomic.Int64 // when every anchor was last seen to be up to date, in milliseconds; the opening if never
 }
@@ -212,6 +215,9 @@ func (e *Engine) openAudit() error {
 		return err
 	}
 	a.state.Store(&state)
+	if err := errors.Join(e.beginReview(), e.loadContradictions()); err != nil {
+		return err
+	}
 	if a.signer, err = e.auditSigner(state.Key); err != nil {
 		return err
 	}
@@ -484,11 +490,11 @@ func (e *Engine) StopAudit() error {
 	return errors.Join(e.recordPending(), e.Anchor())
 }
 
-// KeepAudit records what could not be recorded where it happened, and brings the anchors up to date. It is to be called
-// every second or so.
+// KeepAudit records what could not be recorded where it happened, brings the anchors up to date, and reads on in the lines of
+// before the opening. It is to be called every second or so.
 func (e *Engine) KeepAudit() error {
 	e.audit.pending.add(e.audit.misuses.take(e.opt.Now())...)
-	return errors.Join(e.recordPending(), e.Anchor(), e.retire())
+	return errors.Join(e.recordPending(), e.Anchor(), e.reviewAudit(reviewKeep), e.retire())
 }
 
 // recordPending records what waits for it. If that fails it goes on waiting.

@@ -2,13 +2,11 @@ package engine
 
 import (
 	"bytes"
-	"fmt"
 	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
 
 	"tuco/engine/auditlog"
-	"tuco/kv"
 )
 
 // audit reads the whole log: each line follows the one before it, the tree is that of the lines, and each workspace's places
@@ -25,23 +23,35 @@ func (c *checker) audit() {
 	c.droppedNodes(first)
 	chain, ends := auditlog.ChainFrom(first), map[WorkspaceID]uint64{}
 	for seq, line := range auditLines.Scan(c.tx, first, size) {
-		e, err := auditlog.ParseLine(line)
-		if err == nil {
-			err = chain.Add(&e, auditlog.LineHash(line))
-		}
-		if err != nil {
-			c.report("line %d: %v", seq, err)
+		entry, ok := c.auditLine(chain, seq, line)
+		if !ok {
 			return // what follows it can't be right either
 		}
-		c.auditNode(seq, line)
-		if w := WorkspaceID(e.Workspace); w != "" {
-			ends[w] = e.WsSeq + 1
-			if place, err := auditSeq(c.tx, w, e.WsSeq); err != nil || place != seq {
-				c.report("line %d is not at its place among the entries of workspace %s", seq, w)
-			}
+		if w := WorkspaceID(entry.Workspace); w != "" {
+			ends[w] = entry.WsSeq + 1
 		}
 	}
 	c.auditPlaces(first, ends)
+}
+
+// auditLine compares a line with those before it, with what is stored of the tree, and with its place among those of its
+// workspace. It returns false if it is no line that can come next.
+func (c *checker) auditLine(chain *auditlog.Chain, seq uint64, line []byte) (auditlog.Entry, bool) {
+	entry, err := auditlog.ParseLine(line)
+	if err == nil {
+		err = chain.Add(&entry, auditlog.LineHash(line))
+	}
+	if err != nil {
+		c.report("line %d: %v", seq, err)
+		return entry, false
+	}
+	c.auditNode(seq, line)
+	if w := WorkspaceID(entry.Workspace); w != "" {
+		if place, err := auditSeq(c.tx, w, entry.WsSeq); err != nil || place != seq {
+			c.report("line %d is not at its place among the entries of workspace %s", seq, w)
+		}
+	}
+	return entry, true
 }
 
 // droppedNodes compares what is stored of the tree for lines that are no longer kept with what was stored before it.
@@ -88,31 +98,4 @@ func (c *checker) auditPlaces(first uint64, ends map[WorkspaceID]uint64) {
 			c.report("workspace %s has places of %d entries, and lines of %d", w, n, end)
 		}
 	}
-}
-
-// checkPlaces compares the places of a workspace with its lines below size. Its bundle would be sound without those whose
-// places somebody took away, and say that it is complete.
-func (e *Engine) checkPlaces(w WorkspaceID, size uint64) error {
-	named := []byte(`"workspace":"` + string(w) + `"`)
-	for from := uint64(0); from < size; from += auditChunk {
-		_, err := kv.View(e.db, func(tx *kv.Tx) (struct{}, error) {
-			for seq, line := range auditLines.Scan(tx, from, min(size, from+auditChunk)) {
-				if !bytes.Contains(line, named) {
-					continue
-				}
-				entry, err := auditlog.ParseLine(line)
-				if err != nil {
-					return struct{}{}, &auditlog.BadEntryError{Seq: seq, Reason: err.Error()}
-				}
-				if place, err := auditSeq(tx, w, entry.WsSeq); err != nil || place != seq {
-					return struct{}{}, fmt.Errorf("%w: entry %d is not at its place among those of workspace %s: the audit log is damaged", kv.ErrDamaged, seq, w)
-				}
-			}
-			return struct{}{}, nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

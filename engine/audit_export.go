@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"io"
 	"iter"
 	"time"
@@ -35,6 +36,9 @@ func (e *Engine) export(w io.Writer, version string, r AuditRange, by exporter) 
 
 func (e *Engine) auditExport(version string, r AuditRange, by exporter) (*bundle.Export, error) {
 	if err := e.checkAuditRange(r); err != nil {
+		if c := (*contradictedError)(nil); errors.As(err, &c) {
+			err = e.contradicted(r.Earlier, c, by)
+		}
 		return nil, err
 	}
 	if err := e.AuditTrouble(); err != nil {
@@ -42,6 +46,11 @@ func (e *Engine) auditExport(version string, r AuditRange, by exporter) (*bundle
 	}
 	if err := e.roomForFiles(); err != nil {
 		return nil, err
+	}
+	if r.Workspace != "" { // others have all lines, and compare them themselves
+		if err := e.reviewAudit(reviewAll); err != nil {
+			return nil, err
+		}
 	}
 	seq, err := kv.UpdateCritical(e.db, func(tx *kv.Tx) (uint64, error) {
 		if err := by.still(tx); err != nil {
@@ -56,14 +65,13 @@ func (e *Engine) auditExport(version string, r AuditRange, by exporter) (*bundle
 	if err != nil {
 		return nil, err
 	}
-	if r.Workspace != "" {
-		if err := e.checkPlaces(r.Workspace, seq+1); err != nil {
-			return nil, err
-		}
-	}
 	state := e.audit.state.Load()
+	from, to, err := e.auditSeqs(r, seq+1)
+	if err != nil {
+		return nil, err
+	}
 	x := &bundle.Export{
-		Product: version, Time: e.opt.Now(), Workspace: string(r.Workspace), To: seq + 1, Checkpoint: signed,
+		Product: version, Time: e.opt.Now(), Workspace: string(r.Workspace), From: from, To: to, Checkpoint: signed,
 		Signers: []bundle.Signer{signer}, Rotations: state.Rotations, TempDir: e.opt.Dir,
 	}
 	_, err = kv.View(e.db, func(tx *kv.Tx) (struct{}, error) {
@@ -108,9 +116,6 @@ func proveRange(tx *kv.Tx, x *bundle.Export, size uint64, r AuditRange, state *a
 	if r.Workspace != "" {
 		return nil
 	}
-	if x.From, x.To, err = auditSeqs(tx, r, size); err != nil {
-		return err
-	}
 	if x.From > 0 {
 		if x.Edge, err = auditlog.Edge(x.From, hashes); err != nil {
 			return err
@@ -143,6 +148,8 @@ func (e *Engine) checkAuditRange(r AuditRange) error {
 }
 
 // openEarlier opens a checkpoint of before, which the log must continue.
+//
+// Errors: [Invalid] with [CodeWrongCheckpoint]; [*contradictedError].
 func (s *auditState) openEarlier(tx *kv.Tx, signed []byte) (old auditlog.Checkpoint, err error) {
 	verifiers, err := s.verifiers()
 	if err != nil {
@@ -151,12 +158,12 @@ func (s *auditState) openEarlier(tx *kv.Tx, signed []byte) (old auditlog.Checkpo
 	if old, err = auditlog.OpenCheckpoint(signed, verifiers...); err != nil {
 		return old, Errorf(Invalid, "The earlier checkpoint is not one of this log: %v", err).With(CodeWrongCheckpoint)
 	}
-	if size := auditNodes.Len(tx); old.Size > size {
-		return old, Errorf(Invalid, "The earlier checkpoint is of %d entries, and the log has only %d: its end was cut off", old.Size, size).With(CodeWrongCheckpoint)
+	lost, err := s.judge(tx, &old)
+	if lost {
+		err = Errorf(Invalid, "The earlier checkpoint is of entries that were lost when a backup was restored, which the log says: take another one").With(CodeWrongCheckpoint)
 	}
-	root, err := auditlog.Root(old.Size, auditHashes{tx})
-	if err == nil && root != old.Root {
-		err = Errorf(Invalid, "The log does not continue the earlier checkpoint: its first %d entries are others", old.Size).With(CodeWrongCheckpoint)
+	if reason := disagreement(""); errors.As(err, &reason) {
+		err = &contradictedError{old, string(reason)}
 	}
 	return old, err
 }
@@ -176,27 +183,33 @@ func (r AuditRange) entry(from auditlog.Entry) auditlog.Entry {
 	return e
 }
 
-// auditSeqs returns the numbers that the times of a range come to.
-func auditSeqs(tx *kv.Tx, r AuditRange, size uint64) (from, to uint64, err error) {
-	from, to = 0, size
+// auditSeqs returns the numbers that the times of a range come to. Times don't only grow, since a clock can be set back: so
+// nothing less than all entries up to the end of the range tells. They are read some at a time.
+func (e *Engine) auditSeqs(r AuditRange, size uint64) (from, to uint64, err error) {
+	from, to = size, size
 	begun := r.From.IsZero()
-	if begun && r.To.IsZero() {
-		return from, to, nil
-	}
-	from = size
 	if begun {
 		from = 0
 	}
-	for seq, line := range auditLines.Scan(tx, 0, size) {
-		entry, err := auditlog.ParseLine(line)
+	for next := uint64(0); next < size && (!begun || !r.To.IsZero()); next += auditChunk {
+		_, err := kv.View(e.db, func(tx *kv.Tx) (struct{}, error) {
+			for seq, line := range auditLines.Scan(tx, next, min(size, next+auditChunk)) {
+				entry, err := auditlog.ParseLine(line)
+				switch {
+				case err != nil:
+					return struct{}{}, &auditlog.BadEntryError{Seq: seq, Reason: err.Error()}
+				case !begun && !entry.Time.Before(r.From):
+					begun, from = true, seq
+				}
+				if begun && !r.To.IsZero() && !entry.Time.Before(r.To) {
+					to, size = seq, seq // the end
+					return struct{}{}, nil
+				}
+			}
+			return struct{}{}, nil
+		})
 		if err != nil {
-			return 0, 0, &auditlog.BadEntryError{Seq: seq, Reason: err.Error()}
-		}
-		if !begun && !entry.Time.Before(r.From) {
-			begun, from = true, seq
-		}
-		if begun && !r.To.IsZero() && !entry.Time.Before(r.To) {
-			return from, seq, nil
+			return 0, 0, err
 		}
 	}
 	return from, to, nil

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"syscall"
@@ -24,7 +25,7 @@ const CodeWrongCheckpoint = "WRONG_CHECKPOINT"
 // ExportAudit writes a bundle for auditors to w. It is recorded before the first byte goes. If it fails, w may have got a part.
 //
 // Errors: [Invalid] for a range that is none, with [CodeWrongCheckpoint] for an earlier checkpoint that is not this log's;
-// [NotFound] for a workspace that never was; [Unavailable] with [CodeAuditUnavailable].
+// [Conflict] with [CodeContradicted] for one that this log's key signed and that it does not continue; [NotFound] for a workspace that never was; [Unavailable] with [CodeAuditUnavailable].
 func (a Admin) ExportAudit(w io.Writer, version string, r AuditRange) (bundle.Manifest, error) {
 	return a.e.export(w, version, r, exporter{auditlog.Entry{Actor: operatorActor}, func(*kv.Tx) error { return nil }})
 }
@@ -54,14 +55,14 @@ func exportError(err error) error {
 
 func noRoomForExport(err error) error {
 	return &Error{Kind: Unavailable, Code: CodeAuditUnavailable, RetryAfter: time.Minute, Err: err,
-		Msg: "There is no room on the server's disk for the export and its record, so there is none"}
+		Msg: "There is not enough room on the server's disk for the export and its record, so there is none. The operator has to free space: exports leave --reserve, and 64 MiB above it, as they are"}
 }
 
-// roomForFiles refuses temporary files that would take of the disk what is in reserve.
+// roomForFiles refuses temporary files that would take of the disk what is in reserve, or come near it: as many are made at a
+// time as there may be exports, and each looks after every [roomWriterLooks].
 func (e *Engine) roomForFiles() error {
-	room := e.db.Room()
-	if room.Reserve > 0 && room.Free-2*room.Pending < room.Reserve {
-		return noRoomForExport(nil)
+	if room := e.db.Room(); room.ForFiles() < 0 {
+		return noRoomForExport(fmt.Errorf("%d bytes are free, %d of them in reserve", room.Free, room.Reserve))
 	}
 	return nil
 }

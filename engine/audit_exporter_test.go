@@ -2,11 +2,14 @@ package engine
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"tuco/engine/auditlog"
+	"tuco/kv"
 )
 
 // auditor returns an auditor with a good token.
@@ -46,29 +49,6 @@ func TestExportHoldsInItsTransaction(t *testing.T) {
 	}
 }
 
-// TestExportAfterAnotherHistory: a checkpoint that the right key signed, of a log that this one does not continue, is refused.
-func TestExportAfterAnotherHistory(t *testing.T) {
-	w := newWorld(t, unlimited())
-	w.grow(5)
-	state := w.audit.state.Load()
-	before := uint64(len(w.audited(0)))
-	for name, c := range map[string]auditlog.Checkpoint{
-		"other entries": {Size: 3, Root: auditlog.Hash{1}},
-		"a longer log":  {Size: 1000, Root: auditlog.Hash{1}},
-	} {
-		c.Origin = auditlog.Origin(state.Installation, state.Epoch)
-		signed, err := auditlog.SignCheckpoint(c, w.audit.signer)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = w.Admin().ExportAudit(io.Discard, "1.2.3", AuditRange{Earlier: signed})
-		refused(t, name, err, Invalid, CodeWrongCheckpoint, "")
-	}
-	if got := events(w.audited(before)); len(got) > 0 {
-		t.Errorf("recorded %q", got)
-	}
-}
-
 // TestExportWithoutRoom: when not even the reserve takes the record of an export, nothing leaves.
 func TestExportWithoutRoom(t *testing.T) {
 	w := newWorldIn(t, unlimited(), "UTC", Options{MaxSize: 12 << 20, Reserve: 1 << 20})
@@ -93,5 +73,77 @@ func TestExportWithoutRoom(t *testing.T) {
 	refused(t, "the auditor", err, Unavailable, CodeAuditUnavailable, "")
 	if out.Len() > 0 {
 		t.Errorf("%d bytes left all the same", out.Len())
+	}
+}
+
+// TestExportLeavesAMargin: an export stops before it makes the workspaces READ_ONLY: what it leaves of the disk is more than the
+// reserve. The first refusal comes before the record.
+func TestExportLeavesAMargin(t *testing.T) {
+	w := newWorld(t, unlimited())
+	who := w.in(Production)
+	for range 20 { // others use the disk, too
+		w.opt.Reserve = w.db.Room().Free - kv.FilesMargin/2
+		w.reopen()
+		before := uint64(len(w.audited(0)))
+		_, own := w.ExportOwnAudit(who, io.Discard, "1.2.3", nil)
+		_, all := w.Admin().ExportAudit(io.Discard, "1.2.3", AuditRange{})
+		_, err := w.Admin().RotateAuditKey()
+		room := w.db.Room()
+		if room.Low() || room.Free-room.Reserve > kv.FilesMargin*3/4 {
+			continue
+		}
+		refused(t, "a customer's", own, Unavailable, CodeAuditUnavailable, "")
+		refused(t, "all of it", all, Unavailable, CodeAuditUnavailable, "")
+		if !strings.Contains(fmt.Sprint(own), "has to free space") {
+			t.Errorf("it does not say what to do: %v", own)
+		}
+		if err != nil {
+			t.Errorf("nothing else is refused: %v", err)
+		}
+		if got := events(w.audited(before)); len(got) != 1 {
+			t.Errorf("recorded %q", got)
+		}
+		return
+	}
+	t.Fatal("the free space of the disk changes too fast to tell")
+}
+
+// TestExportByTimes: a range of time begins with the first entry that is not before it and ends before the first that is not before its
+// end, wherever parts of the log begin, and also when the clock was set back.
+func TestExportByTimes(t *testing.T) {
+	w := newWorld(t, unlimited())
+	first := len(w.audited(0))
+	begun := w.clock.now()
+	at := func(h int) time.Time { return begun.Add(time.Duration(h) * time.Hour) }
+	hours := []int{1, 2, 5, 3, 4, 6} // the clock was set back after 5
+	for _, h := range hours {
+		w.clock.set(at(h))
+		w.forge(func(tx *kv.Tx) {
+			for range 400 {
+				if err := w.record(tx, auditlog.Entry{Event: "test", Actor: systemActor}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+	size := uint64(len(w.audited(0)))
+	entry := func(i int) uint64 { return uint64(first + 400*i) }
+	for _, tt := range []struct {
+		r        AuditRange
+		from, to uint64
+	}{
+		{AuditRange{}, 0, size},
+		{AuditRange{From: at(1)}, entry(0), size},
+		{AuditRange{From: at(3)}, entry(2), size},
+		{AuditRange{From: at(3), To: at(5)}, entry(2), entry(2)},
+		{AuditRange{From: at(2), To: at(5)}, entry(1), entry(2)},
+		{AuditRange{From: at(2), To: at(6)}, entry(1), entry(5)},
+		{AuditRange{To: at(4)}, 0, entry(2)},
+		{AuditRange{To: at(7)}, 0, size},
+		{AuditRange{From: at(7)}, size, size},
+	} {
+		if from, to, err := w.auditSeqs(tt.r, size); err != nil || from != tt.from || to != tt.to {
+			t.Errorf("from %v to %v: entries %d to %d, %v; want %d to %d", tt.r.From, tt.r.To, from, to, err, tt.from, tt.to)
+		}
 	}
 }

@@ -3,12 +3,14 @@ package engine
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -215,6 +217,49 @@ func TestMisuseIsNoFlood(t *testing.T) {
 	}
 	if len(entries) != maxMisuses+1 || sum != 10*maxMisuses {
 		t.Errorf("%d entries of %d attempts, want %d of %d", len(entries), sum, maxMisuses+1, 10*maxMisuses)
+	}
+}
+
+// TestMisuseKeepsItsWorkspace: of more kinds than there may be entries, each workspace keeps what it has most of, whoever else makes how
+// much noise; and reads are not counted as misuse.
+func TestMisuseKeepsItsWorkspace(t *testing.T) {
+	w := newWorld(t, unlimited())
+	before := uint64(len(w.audited(0)))
+	add := func(n int, u misuse) {
+		for range n {
+			w.audit.misuses.add(u)
+		}
+	}
+	for i := range 300 {
+		add(5+i, misuse{workspace: "noisy", credential: fmt.Sprint("noisy", i), reason: "disabled"})
+		add(1, misuse{event: "key.read", workspace: "noisy", credential: fmt.Sprint("reader", i)})
+	}
+	add(1, misuse{workspace: "quiet", credential: "rare", reason: "expired"})
+	add(2, misuse{workspace: "quiet", credential: "victim", reason: "disabled"})
+	add(1, misuse{reason: "unknown"})
+	w.keepAudit()
+	entries := w.audited(before)
+	sum, own := map[string]int64{}, map[string]int64{}
+	for _, e := range entries {
+		n := e.Records
+		if e.Event == "key.read" {
+			n, _ = strconv.ParseInt(e.Detail["reads"], 10, 64)
+		}
+		sum[e.Event] += n
+		own[e.Credential] = n
+	}
+	if len(entries) != maxMisuses+2 || sum["key.misused"] != 300*5+299*150+4 || sum["key.read"] != 300 {
+		t.Errorf("%d entries of %v", len(entries), sum)
+	}
+	if own["victim"] != 2 || own["rare"] != 1 || own["noisy299"] != 304 || own["noisy0"] != 0 {
+		t.Errorf("own entries: victim %d, rare %d, noisy299 %d, noisy0 %d", own["victim"], own["rare"], own["noisy299"], own["noisy0"])
+	}
+	add(1, misuse{reason: "unknown"})
+	for i := range 2 * maxCounted {
+		add(1, misuse{credential: fmt.Sprint(i), reason: "disabled"})
+	}
+	if n := len(w.audit.misuses.count); n > maxCounted+1 {
+		t.Errorf("%d kinds in memory", n)
 	}
 }
 

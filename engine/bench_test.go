@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"runtime"
 	"testing"
 	"time"
 
@@ -85,6 +86,24 @@ func cpuTime(b *testing.B) time.Duration {
 		b.Fatal(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkStaffRead is what a look of staff at one message takes, with its entry durable, for 64 callers at once.
+func BenchmarkStaffRead(b *testing.B) {
+	w := benchWorld(b)
+	w.line(Production, 0, 0)
+	owner := w.in(Production)
+	sent := w.send(owner, SendRequest{Text: typicalText, Type: "sms", Phone: phone()})
+	s, _ := w.granted(owner)
+	q := w.look(KindMessages)
+	q.ID = sent.Message.ID.String()
+	b.SetParallelism(64 / runtime.GOMAXPROCS(0))
+	before := cpuTime(b)
+	inParallel(b, func() bool {
+		_, err := w.StaffRead(s, q)
+		return err == nil
+	})
+	b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N), "cpu-ns/op")
 }
 
 // BenchmarkMessageRecord stores and reads a typical message.

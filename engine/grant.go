@@ -36,10 +36,10 @@ func grantFor(tx *kv.Tx, who StaffCaller, l look) (AccessRequest, []string, erro
 	controls := effective(tx, l.workspace, tx.Now)
 	r, refusal := bestGrant(tx, s.ID, l, controls.MaxDuration)
 	if refusal == nil {
-		refusal = r.stillApproved(&s, policy, &controls)
+		refusal = r.stillApproved(s, policy, &controls)
 	}
 	if refusal == nil {
-		refusal = controls.allowLook(&s, l, tx.Now)
+		refusal = controls.allowLook(s, l, tx.Now)
 	}
 	fields := unmaskedFields(l.kind, r.Unmasked, controls.AlwaysMasked)
 	if refusal == nil {
@@ -102,16 +102,17 @@ func accessRequired() *Error {
 // bestGrant returns the newest grant for the place whose scopes cover the kind. Without one it tells what is next to it.
 func bestGrant(tx *kv.Tx, staff StaffID, l look, longest time.Duration) (AccessRequest, *Error) {
 	near, refusal := AccessRequest{}, (*Error)(nil)
-	for _, r := range liveAccess(tx, staff, l.workspace) {
-		if r.Environment != l.env {
+	for key := range accessLive.Scan(tx, kv.Prefix(accessKey(staff, l.workspace, "")).Descending()) {
+		r, ok := sharedAccess.Get(tx, []byte(accessOf(key)))
+		if !ok || r.Workspace != l.workspace || r.Environment != l.env {
 			continue
 		}
 		err := r.opens(l.kind, longest, tx.Now)
 		if err == nil {
-			return r, nil
+			return *r, nil
 		}
 		if refusal == nil || refusal.Code == CodeAccessPending {
-			near, refusal = r, err
+			near, refusal = *r, err
 		}
 	}
 	if refusal != nil {

@@ -22,6 +22,10 @@ func (e *Engine) Warnings() []string {
 		warnings = append(warnings, "An anchor of the audit log was missing at the start. If it is new, this goes with the next start. "+
 			"If not, find out where it went and compare the log with a checkpoint kept elsewhere: its end may have been cut off unnoticed.")
 	}
+	warnings = append(warnings, e.audit.unused.warnings()...)
+	if text := e.contradictionWarning(); text != "" {
+		warnings = append(warnings, text)
+	}
 	if advice := e.CompactAdvice(); advice != "" {
 		warnings = append(warnings, advice)
 	}

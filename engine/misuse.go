@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -28,7 +29,8 @@ type misuses struct {
 
 const (
 	misuseEvery = time.Minute
-	maxMisuses  = 100 // kinds in a minute; what comes beyond is counted together
+	maxMisuses  = 100    // entries a minute, beside one for each event that sums up the rest
+	maxCounted  = 10_000 // kinds that are told apart in memory; what comes beyond is of the rest
 )
 
 func (m *misuses) add(u misuse) {
@@ -37,10 +39,39 @@ func (m *misuses) add(u misuse) {
 	if m.count == nil {
 		m.count = map[misuse]int64{}
 	}
-	if _, known := m.count[u]; !known && len(m.count) >= maxMisuses {
-		u = misuse{reason: "various"}
+	if _, known := m.count[u]; !known && len(m.count) >= maxCounted {
+		u = u.rest()
 	}
 	m.count[u]++
+}
+
+// rest is the kind under which are counted together those that have no entry of their own.
+func (u misuse) rest() misuse { return misuse{event: u.event, reason: "various"} }
+
+// summed keeps the kinds that have an entry of their own, and sums up the others: first what each workspace has most of, then the
+// second of each, and so on. So nobody who misuses many credentials of one workspace hides what is done to another.
+func summed(count map[misuse]int64) map[misuse]int64 {
+	if len(count) <= maxMisuses {
+		return count
+	}
+	kinds := slices.SortedFunc(maps.Keys(count), func(a, b misuse) int {
+		return cmp.Or(cmp.Compare(count[b], count[a]), cmp.Compare(a.credential, b.credential), cmp.Compare(a.reason, b.reason))
+	})
+	rank, seen := map[misuse]int{}, map[WorkspaceID]int{}
+	for _, u := range kinds {
+		rank[u] = seen[u.workspace]
+		seen[u.workspace]++
+	}
+	slices.SortStableFunc(kinds, func(a, b misuse) int { return cmp.Compare(rank[a], rank[b]) })
+	kept := map[misuse]int64{}
+	for i, u := range kinds {
+		n := count[u]
+		if i >= maxMisuses {
+			u = u.rest()
+		}
+		kept[u] += n
+	}
+	return kept
 }
 
 // take returns an entry for each kind, at most once a minute.
@@ -60,7 +91,7 @@ func (m *misuses) take(now time.Time) []auditlog.Entry {
 func (m *misuses) takeAll() (all []auditlog.Entry) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for u, n := range m.count {
+	for u, n := range summed(m.count) {
 		entry := auditlog.Entry{
 			Event: "key.misused", Outcome: auditlog.Denied, Actor: systemActor, Workspace: string(u.workspace),
 			Environment: string(u.environment), Credential: u.credential, Records: n, Detail: map[string]string{"reason": u.reason},

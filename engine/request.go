@@ -82,7 +82,7 @@ func (e *Engine) RequestAccess(who StaffCaller, in NewAccess) (AccessRequest, er
 		if len(liveAccess(tx, s.ID, in.Workspace)) >= maxLiveAccess {
 			return AccessRequest{}, nil, Errorf(Conflict, "There are %d requests and grants for this workspace already: withdraw some", maxLiveAccess).With(CodeTooMany)
 		}
-		return e.requestAccess(tx, who, &s, in)
+		return e.requestAccess(tx, who, s, in)
 	})
 }
 

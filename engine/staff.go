@@ -252,9 +252,11 @@ func (e *Engine) AuthenticateStaff(secret string, addr netip.Addr) (StaffCaller,
 		return StaffCaller{}, err
 	}
 	digest := e.secrets.digest(secret)
-	s, err := kv.View(e.db, func(tx *kv.Tx) (Staff, error) {
+	s, err := kv.View(e.db, func(tx *kv.Tx) (s Staff, _ error) {
 		owner, _ := tokens.Get(tx, digest[:])
-		s, _ := staffAccounts.Get(tx, []byte(owner.Staff))
+		if shared, ok := sharedStaff.Get(tx, []byte(owner.Staff)); ok {
+			s = *shared
+		}
 		return s, nil
 	})
 	if err != nil {
@@ -267,10 +269,10 @@ func (e *Engine) AuthenticateStaff(secret string, addr netip.Addr) (StaffCaller,
 }
 
 // still returns the caller's account as it is in the transaction, if its token is good there.
-func (who StaffCaller) still(tx *kv.Tx) (Staff, error) {
-	s, _ := staffAccounts.Get(tx, []byte(who.staff.ID))
-	if s.refused(who.digest, tx.Now) != "" {
-		return s, unauthorized()
+func (who StaffCaller) still(tx *kv.Tx) (*Staff, error) {
+	s, ok := sharedStaff.Get(tx, []byte(who.staff.ID))
+	if !ok || s.refused(who.digest, tx.Now) != "" {
+		return nil, unauthorized()
 	}
 	return s, nil
 }

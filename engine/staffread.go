@@ -141,7 +141,7 @@ func (e *Engine) recordRead(tx *kv.Tx, entry auditlog.Entry, r AccessRequest, p 
 // readEntry begins the entry of a look by the grant r, which is zero if there is none.
 func (r *AccessRequest) readEntry(tx *kv.Tx, who StaffCaller, l look) auditlog.Entry {
 	entry := who.entry("staff.read")
-	if s, ok := staffAccounts.Get(tx, []byte(who.staff.ID)); ok {
+	if s, ok := sharedStaff.Get(tx, []byte(who.staff.ID)); ok { // as it is now
 		entry.Actor = s.actor()
 	}
 	entry.Operation, entry.Environment, entry.Kind = l.operation, string(l.env), string(l.kind)

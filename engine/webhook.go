@@ -123,10 +123,7 @@ func (e *Engine) SetWebhook(who Caller, rawURL string) (shown Webhook, secret st
 	}
 	d := who.decider()
 	_, err = kv.Update(e.db, func(tx *kv.Tx) (struct{}, error) {
-		if err := d.still(tx); err != nil {
-			return struct{}{}, err
-		}
-		if err := d.pace(tx.Now); err != nil {
+		if err := d.mayChange(tx); err != nil {
 			return struct{}{}, err
 		}
 		h, old, _ := e.webhookOf(tx, d.workspace) // a URL that can't be opened any more is another one
@@ -172,9 +169,6 @@ func (e *Engine) RotateWebhook(who Caller, overlap time.Duration) (shown Webhook
 	d := who.decider()
 	_, err = kv.Update(e.db, func(tx *kv.Tx) (struct{}, error) {
 		h, err := d.webhook(tx)
-		if err == nil {
-			err = d.pace(tx.Now)
-		}
 		if err != nil {
 			return struct{}{}, err
 		}
@@ -207,9 +201,6 @@ func (e *Engine) RemoveWebhook(who Caller) error {
 	d := who.decider()
 	_, err := kv.Update(e.db, func(tx *kv.Tx) (struct{}, error) {
 		h, err := d.webhook(tx)
-		if err == nil {
-			err = d.pace(tx.Now)
-		}
 		if err != nil {
 			return struct{}{}, err
 		}
@@ -237,9 +228,17 @@ func (e *Engine) webhookOf(tx *kv.Tx, w WorkspaceID) (h webhook, url string, err
 	return h, url, err
 }
 
-// webhook returns that of the workspace, if d may still change it.
-func (d decider) webhook(tx *kv.Tx) (webhook, error) {
+// mayChange refuses who may no longer change the webhook, or does it too often.
+func (d decider) mayChange(tx *kv.Tx) error {
 	if err := d.still(tx); err != nil {
+		return err
+	}
+	return d.pace(tx.Now)
+}
+
+// webhook returns that of the workspace, if d may change it.
+func (d decider) webhook(tx *kv.Tx) (webhook, error) {
+	if err := d.mayChange(tx); err != nil {
 		return webhook{}, err
 	}
 	h, ok := webhooks.Get(tx, []byte(d.workspace))

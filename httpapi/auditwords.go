@@ -61,6 +61,7 @@ var sentences = map[string]string{
 	"workspace.imported":  "imported the workspace",
 	"person.erased":       "erased a person from what the log can tell",
 	"audit.exported":      "exported the audit log",
+	"audit.contradicted":  "presented a checkpoint that the log's own key signed and that the log contradicts",
 	"webhook.set":         "set the webhook for notices of staff access",
 	"webhook.rotated":     "gave the webhook a new secret",
 	"webhook.removed":     "removed the webhook",

@@ -22,6 +22,18 @@ func (r Room) Low() bool { return r.Reserve > 0 && r.left() < r.Reserve+2*small 
 // Scarce tells whether less than half of the reserve is left, or of [scarce] if that is less.
 func (r Room) Scarce() bool { return r.Reserve > 0 && r.left() < min(r.Reserve/2, scarce) }
 
+// ForFiles is how many bytes other files beside the database may take of the disk. They leave a margin above the reserve, so that
+// it is not they that end the writing.
+func (r Room) ForFiles() int64 {
+	if r.Reserve <= 0 {
+		return r.Free
+	}
+	return r.Free - 2*r.Pending - r.Reserve - FilesMargin
+}
+
+// FilesMargin is what files beside the database leave of the disk above the reserve, in bytes.
+const FilesMargin = 64 << 20
+
 // scarce is as much as what must be possible on a full disk will ever need.
 const scarce = 64 << 20
 
