@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -138,13 +139,18 @@ func small(t *testing.T, size string) string {
 // fill makes a file that leaves so many bytes of its file system.
 func fill(t *testing.T, path string, leave int64) {
 	t.Helper()
-	var fs unix.Statfs_t
-	if err := unix.Statfs(filepath.Dir(path), &fs); err != nil {
+	f, err := os.Create(path)
+	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := os.Create(path)
-	if err == nil {
-		err = unix.Fallocate(int(f.Fd()), 0, 0, int64(fs.Bavail)*fs.Frsize-leave)
+	for range 100 { // what is counted as free may be taken before it is ours
+		var fs unix.Statfs_t
+		if err = unix.Fstatfs(int(f.Fd()), &fs); err == nil {
+			err = unix.Fallocate(int(f.Fd()), 0, 0, int64(fs.Bavail)*fs.Frsize-leave)
+		}
+		if !errors.Is(err, unix.ENOSPC) {
+			break
+		}
 	}
 	if err != nil {
 		t.Fatal(err)
