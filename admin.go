@@ -44,6 +44,9 @@ func (f adminFlags) with(fn func(*httpapi.AdminClient) error) error {
 	if errors.Is(err, httpapi.ErrNoServer) || errors.Is(err, os.ErrNotExist) {
 		return &noServerError{f.Data}
 	}
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("%w: run this as the user that the server runs as, such as with 'sudo -u tuco tuco …'", err)
+	}
 	return err
 }
 

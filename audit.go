@@ -127,6 +127,9 @@ func (c auditExport) Run(out *output) error {
 		if err != nil {
 			return err
 		}
+		if _, err := auditlog.UnsignedCheckpoint(text); err != nil { // one that is empty would mean that there is none
+			return noCheckpoint(c.Checkpoint, err)
+		}
 		in.Checkpoint = string(text)
 	}
 	file, err := renameio.NewPendingFile(c.Out, renameio.WithPermissions(0o600), renameio.WithStaticPermissions(0o600))
@@ -171,7 +174,7 @@ func (c auditVerify) Run(out *output) error {
 		}
 		opened, err := auditlog.OpenCheckpoint(signed, verifiers...)
 		if err != nil {
-			return fmt.Errorf("%q: %w", c.Checkpoint, err)
+			return noCheckpoint(c.Checkpoint, err)
 		}
 		earlier = &opened
 	}
@@ -191,6 +194,10 @@ func (c auditVerify) Run(out *output) error {
 	return out.verified(c.File, report)
 }
 
+func noCheckpoint(file string, err error) error {
+	return fmt.Errorf("%q is no checkpoint that can be used: %w; it should be what 'tuco audit checkpoint' printed", file, err)
+}
+
 // readVerifiers reads a file with a verifier key on each line.
 func readVerifiers(name string) (all []note.Verifier, err error) {
 	file, err := os.Open(name)
@@ -205,7 +212,7 @@ func readVerifiers(name string) (all []note.Verifier, err error) {
 		}
 		v, err := auditlog.ParseVerifier(line)
 		if err != nil {
-			return nil, fmt.Errorf("%q: %w", name, err)
+			return nil, fmt.Errorf("%q holds something else than verifier keys: %w; it should be what 'tuco audit key' printed", name, err)
 		}
 		all = append(all, v)
 	}
@@ -241,7 +248,11 @@ func (o *output) verified(file string, r bundle.Report) error {
 	if o.json {
 		return o.show(v)
 	}
-	fmt.Fprintf(o.to, "%s is whole and unchanged: %d entries, numbers %d to %d, checkpoint of %d.\n", file, v.Entries, v.From, v.To-min(v.To, 1), v.Checkpoint)
+	if v.Entries+v.Dropped == 0 {
+		fmt.Fprintf(o.to, "%s is whole and unchanged, and empty: it has no entry. Checkpoint of %d.\n", file, v.Checkpoint)
+	} else {
+		fmt.Fprintf(o.to, "%s is whole and unchanged: %d entries, numbers %d to %d, checkpoint of %d.\n", file, v.Entries, v.From, v.To-1, v.Checkpoint)
+	}
 	for _, part := range []struct {
 		title string
 		lines []string

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"tuco/backup"
@@ -40,6 +41,23 @@ func (f *backupFlags) keepLog() int64 {
 	return keptLog
 }
 
+// check finds what can't be meant, before anything is opened.
+func (f *backupFlags) check(data string) error {
+	if f.To == "" {
+		return nil
+	}
+	if err := (backup.Encryption{Recipients: f.Recipient, Plain: f.Plain}).Check(); err != nil {
+		return &usageError{fmt.Sprintf("backups: %v; say --backup-recipient or --backup-plain", err)}
+	}
+	if f.Ship <= 0 || f.MaxAge <= 0 {
+		return &usageError{"--backup-ship and --backup-max-age must be more than 0"}
+	}
+	if !isBucket(f.To) && within(f.To, data) {
+		return &usageError{fmt.Sprintf("--backup-to: %q is in the data directory: what loses the one loses the other; name a place on another disk or machine", f.To)}
+	}
+	return nil
+}
+
 // startBackups begins to make backups, if that is asked for.
 func (s *server) startBackups() error {
 	f := s.flags.Backup
@@ -61,7 +79,7 @@ func (s *server) startBackups() error {
 		}
 	}
 	if s.backups, err = keeper.Start(opt); err != nil {
-		return fmt.Errorf("backups: %w; say --backup-recipient or --backup-plain", err)
+		return fmt.Errorf("backups: %w", err)
 	}
 	s.registry.MustRegister(backupMetrics{s})
 	return nil
@@ -149,8 +167,24 @@ func (s *server) verifyBackup(httpapi.Nothing) (verificationsOutput, error) {
 
 // absolute makes a directory of a target absolute, since the server's working directory is another one.
 func absolute(target string) (string, error) {
-	if target == "" || len(target) > 5 && target[:5] == "s3://" {
+	if target == "" || isBucket(target) {
 		return target, nil
 	}
 	return filepath.Abs(target)
+}
+
+func isBucket(target string) bool { return strings.HasPrefix(target, "s3://") }
+
+// within tells whether a path is that of a directory, or inside it.
+func within(path, dir string) bool {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return false
+	}
+	dir, err = filepath.Abs(dir)
+	if err != nil {
+		return false
+	}
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
 }

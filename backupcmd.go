@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -188,6 +189,10 @@ func (c backupRestore) Run(out *output) error {
 	if err != nil {
 		return adviseRewind(err)
 	}
+	if c.Keys != "" {
+		_ = noteExport(filepath.Join(c.Data, "keys")) // they come from an export; without the note doctor asks for another
+	}
+	fmt.Fprintln(out.log, "tuco: start the server on it, with --anchor and --backup-to as before; what is to be done then is in docs/backup.md, Restoring, from step 4 on")
 	return out.show(restoreOutput{c.Data, restored.Epoch, restored.Workspaces, restored.Unknown, restored.KeysOff, restored.StaffOff, plan.KeysLost})
 }
 

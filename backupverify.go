@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -73,6 +74,8 @@ func (c backupVerify) Run(out *output) error {
 		return err
 	case len(bad) > 0:
 		return fmt.Errorf("%d of %d are not to be relied on: %s", len(bad), len(all), strings.Join(bad, ", "))
+	case !keys.None() && !slices.ContainsFunc(all, func(v keeper.Verification) bool { return v.Depth != keeper.DepthDigests }):
+		return errors.New("the key that was given opens nothing in the target: only digests were compared")
 	}
 	return nil
 }

@@ -108,7 +108,7 @@ type server struct {
 	admin   *httpapi.AdminServer
 	ln      *listen.Listener
 	socket  net.Listener
-	ended   chan error // of a listener that broke
+	ended   chan error // of a listener that broke, or a database that is gone
 
 	events       *eventLog
 	settings     []setting
@@ -121,12 +121,13 @@ type server struct {
 	flushing    atomic.Bool
 	anchoring   atomic.Bool
 	anchorFails atomic.Bool // and that was said
+	lost        atomic.Bool // the database is not there any more
 }
 
 // start opens the data directory and begins to serve. When it returns without error, requests are answered.
 // The settings are those that the support bundle shows.
 func start(f serveFlags, events *eventLog, settings []setting) (*server, error) {
-	s := &server{flags: f, events: events, log: events.logger(), settings: settings, began: time.Now(), ended: make(chan error, 2)}
+	s := &server{flags: f, events: events, log: events.logger(), settings: settings, began: time.Now(), ended: make(chan error, 3)}
 	if err := s.start(); err != nil {
 		s.abandon()
 		return nil, err
@@ -168,6 +169,9 @@ func (s *server) start() (err error) {
 	tune(f.Overlay)
 	if f.AuditRetention != 0 && f.AuditRetention < engine.MinAuditRetention {
 		return &usageError{fmt.Sprintf("--audit-retention must be at least %s", engine.MinAuditRetention)}
+	}
+	if err := f.Backup.check(f.Data); err != nil {
+		return err
 	}
 	proxies, err := f.proxies()
 	if err != nil {
@@ -325,9 +329,20 @@ func (s *server) wait(signals, hangups <-chan os.Signal) error {
 	}
 }
 
+// lookForData ends the server when its database was removed or moved away: what is written to a file without a name is lost
+// with the process, and nobody would be told.
+func (s *server) lookForData() {
+	_, err := os.Lstat(filepath.Join(s.flags.Data, engine.DatabaseName))
+	if errors.Is(err, os.ErrNotExist) && s.lost.CompareAndSwap(false, true) {
+		s.log.Error().Str("data", s.flags.Data).Msg("the database was removed or moved away; ending, so that nothing is accepted that would be lost")
+		s.ended <- fmt.Errorf("the database in %q was removed or moved away while it was used: put it back, or restore a backup", s.flags.Data)
+	}
+}
+
 // anchor records what time has ended, and keeps the audit log's anchors up to date.
 func (s *server) anchor() {
 	defer s.anchoring.Store(false)
+	s.lookForData()
 	if err := errors.Join(s.eng.SweepAccess(), s.eng.KeepAudit()); err != nil && !errors.Is(err, kv.ErrStopped) && s.anchorFails.CompareAndSwap(false, true) {
 		s.log.Error().Err(err).Msg("the audit log's anchors are not up to date; it is tried again each second")
 	} else if err == nil {

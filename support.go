@@ -97,7 +97,7 @@ func writeBundle(path string, files []supportFile) error {
 	zip := gzip.NewWriter(&packed)
 	archive := tar.NewWriter(zip)
 	for _, f := range files {
-		header := &tar.Header{Name: "tuco-support/" + f.name, Mode: 0o600, Size: int64(len(f.data)), ModTime: time.Now()}
+		header := &tar.Header{Name: "tuco-support/" + f.name, Mode: 0o600, Size: int64(len(f.data)), ModTime: time.Now().Truncate(time.Second)}
 		if err := archive.WriteHeader(header); err != nil {
 			return err
 		}

@@ -79,6 +79,9 @@ type Keys struct {
 	Passphrase string
 }
 
+// None tells whether there is no key at all.
+func (k Keys) None() bool { return len(k.Identities) == 0 && k.Passphrase == "" }
+
 // decrypt returns a reader of what encrypt was given.
 //
 // Errors: [ErrKey], [ErrDamaged].

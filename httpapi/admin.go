@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -161,7 +162,7 @@ func (c *AdminClient) Fetch(name string, in any, w io.Writer) error {
 		return ErrNoServer
 	}
 	if err != nil {
-		return err
+		return fmt.Errorf("the server ended before it answered: its log says why, and what was done (%w)", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusOK {

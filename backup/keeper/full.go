@@ -49,10 +49,11 @@ func (k *Keeper) Full(ctx context.Context) (backup.Name, error) {
 	return name, nil
 }
 
-// catchUp makes a full backup if one is due, in the background. Where that fails it is tried again after longer and longer.
+// catchUp makes a full backup or a verification if one is due, in the background. Where that fails it is tried again after
+// longer and longer.
 func (k *Keeper) catchUp(now time.Time) {
-	c := &k.catching
-	if !k.Status().FullDue {
+	c, s := &k.catching, k.Status()
+	if !s.FullDue && !s.VerifyDue {
 		c.pause, c.after = 0, time.Time{}
 		return
 	}
@@ -63,11 +64,16 @@ func (k *Keeper) catchUp(now time.Time) {
 	c.after = now.Add(c.pause)
 	c.all.Go(func() {
 		defer c.running.Store(false)
-		_, _ = k.Full(k.ctx) // it says so itself
+		if s.FullDue {
+			_, _ = k.Full(k.ctx) // it says so itself
+		}
+		if s.VerifyDue {
+			_, _ = k.Verify(k.ctx)
+		}
 	})
 }
 
-// catching is about the full backups that are due. The goroutine that ships uses the times alone.
+// catching is about the full backups and verifications that are due. The goroutine that ships uses the times alone.
 type catching struct {
 	running atomic.Bool
 	all     sync.WaitGroup

@@ -77,6 +77,7 @@ type Status struct {
 	VerifyFailures int64       // since the start
 	Error          string      // what failed when it was last done, and why; empty if nothing
 	FullDue        bool        // the chain is broken, or the last full backup failed: one is made as soon as it can be
+	VerifyDue      bool        // the last verification found out nothing, for lack of the target or of space: it is tried again
 	Connected      bool        // the target was listed: what there is in it is known
 }
 
@@ -104,7 +105,7 @@ func Start(opt Options) (*Keeper, error) {
 	}
 	k := &Keeper{opt: opt, done: make(chan struct{}), failures: map[string]string{}}
 	before := k.state()
-	k.status.VerifiedAt, k.status.VerifyError = before.VerifiedAt, before.Error
+	k.status.VerifiedAt, k.status.VerifyError, k.status.VerifyDue = before.VerifiedAt, before.Error, before.Due
 	k.ctx, k.cancel = context.WithCancel(context.Background())
 	var err error
 	if k.cron, err = gocron.NewScheduler(gocron.WithLocation(time.UTC)); err != nil {

@@ -3,10 +3,13 @@ package keeper
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"tuco/backup"
 	"tuco/engine"
@@ -39,13 +42,16 @@ func Restore(ctx context.Context, opt RestoreOptions, p RestorePlan) (done engin
 		opt.Progress = func(string) {}
 	}
 	dir := opt.Dir + ".restoring"
-	if err := os.RemoveAll(dir); err != nil {
+	release, err := workIn(dir)
+	if err != nil {
 		return done, err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return done, err
+	defer release()
+	if opt.KeyFile != nil { // before hours are spent on the rest
+		if err := backup.ImportKeys(opt.KeyFile, opt.KeyFileKeys, filepath.Join(dir, "keys")); err != nil {
+			return done, fmt.Errorf("the exported keys: %w", err)
+		}
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // the next restore does it
 	r := restorer{opt: opt, plan: p, dir: dir, unpacker: unpacker{opt.Target, opt.Keys, opt.Progress}}
 	if done, err = r.run(ctx); err != nil {
 		return done, err
@@ -54,6 +60,33 @@ func Restore(ctx context.Context, opt RestoreOptions, p RestorePlan) (done engin
 		return done, err
 	}
 	return done, kv.SyncDir(filepath.Dir(opt.Dir))
+}
+
+// workIn makes a directory to work in, empties it of what a process left that died, and keeps others out of it.
+func workIn(dir string) (release func(), err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	held, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(held.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		held.Close()
+		return nil, fmt.Errorf("%w: another restore works in %q: wait until it is done", backup.ErrExists, dir)
+	}
+	left, err := os.ReadDir(dir)
+	for _, e := range left {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	release = func() {
+		os.RemoveAll(dir) //nolint:errcheck // the next restore does it
+		held.Close()
+	}
+	if err != nil {
+		release()
+	}
+	return release, err
 }
 
 type restorer struct {
@@ -111,7 +144,10 @@ func (r *restorer) settled(ctx context.Context, plan backup.Plan, dir string, un
 // putKeys brings the key files back. Where they are lost, what they protect goes, too.
 func (r *restorer) putKeys(path string) error {
 	if r.opt.KeyFile != nil {
-		return backup.ImportKeys(r.opt.KeyFile, r.opt.KeyFileKeys, filepath.Join(path, "keys"))
+		if err := os.Rename(filepath.Join(r.dir, "keys"), filepath.Join(path, "keys")); err != nil {
+			return err
+		}
+		return kv.SyncDir(path)
 	}
 	empty := filepath.Join(r.dir, "empty.db")
 	db, err := kv.Open(empty, kv.Options{Schema: engine.Schema})

@@ -74,7 +74,7 @@ func choose(c backup.Catalogue, installation, wanted string) (s source, err erro
 		}
 	}
 	if len(found) == 0 {
-		return s, fmt.Errorf("%w: there is no backup of it in the target", backup.ErrNotFound)
+		return s, fmt.Errorf("%w: there is no full backup in the target, or none of the installation", backup.ErrNotFound)
 	}
 	if found[0].Installation != found[len(found)-1].Installation {
 		return s, fmt.Errorf("%w: the target holds backups of several installations, %s and %s among them: name one", backup.ErrInvalid,
@@ -157,7 +157,7 @@ func PlanRestore(ctx context.Context, opt RestoreOptions) (p RestorePlan, err er
 	if err != nil {
 		return p, err
 	}
-	if !opt.To.IsZero() {
+	if !opt.To.IsZero() && opt.To.Before(p.State) {
 		p.State = opt.To
 	}
 	p.Anchor, p.Missing = engine.NewestAnchor(opt.Anchors, p.Installation)

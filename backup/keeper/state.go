@@ -17,6 +17,7 @@ type state struct {
 	Verified   string    `json:"verified"`   // name of the full backup
 	VerifiedAt time.Time `json:"verifiedAt"` // with success
 	Error      string    `json:"error,omitzero"`
+	Due        bool      `json:"due,omitzero"` // it found out nothing, and is to be tried again
 }
 
 func (k *Keeper) state() (s state) {

@@ -1,13 +1,20 @@
 package keeper_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"filippo.io/age"
+
+	"tuco/backup"
 	"tuco/backup/keeper"
+	"tuco/engine"
 )
 
 // TestSharedTarget: a server verifies its own backups in a target that holds those of others, too.
@@ -80,4 +87,74 @@ func cancelled() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return ctx
+}
+
+// TestVerifiedAgain: a verification that finds no target is made again by itself once the target is back.
+func TestVerifiedAgain(t *testing.T) {
+	r := newRig(t)
+	k := must[*keeper.Keeper](t)(keeper.Start(r.opt))
+	defer k.Stop()
+	eventually(t, "the first full backup", func() bool { return !k.Status().FullAt.IsZero() && !k.Status().FullDue })
+	away := r.target + "-away"
+	if err := os.Rename(r.target, away); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Verify(context.Background()); !errors.Is(err, backup.ErrUnavailable) {
+		t.Errorf("without the target: %v", err)
+	}
+	if s := k.Status(); s.VerifyError == "" || !s.VerifyDue {
+		t.Errorf("without the target: %+v", s)
+	}
+	if err := os.Rename(away, r.target); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is verified by itself", func() bool { s := k.Status(); return s.VerifyError == "" && !s.VerifyDue && !s.VerifiedAt.IsZero() })
+}
+
+// TestVerifyWithAForeignKey: a key that does not open the backup is no reason to look at less.
+func TestVerifyWithAForeignKey(t *testing.T) {
+	r := newRig(t)
+	foreign := must[*age.X25519Identity](t)(age.GenerateX25519Identity())
+	for _, tt := range []struct {
+		keys backup.Keys
+		err  error
+	}{{backup.Keys{Identities: []age.Identity{foreign}}, backup.ErrKey}, {backup.Keys{}, nil}} {
+		r.opt.Keys = tt.keys
+		k := must[*keeper.Keeper](t)(keeper.Start(r.opt))
+		must[backup.Name](t)(k.Full(context.Background()))
+		if v, err := k.Verify(context.Background()); !errors.Is(err, tt.err) || v.Depth != keeper.DepthDigests {
+			t.Errorf("with %v: it looked at %q: %v, want %v", tt.keys, v.Depth, err, tt.err)
+		}
+		k.Stop()
+	}
+}
+
+// TestVerifyWithoutCheckpoint: what is backed up while the audit log does not agree with its anchor has no checkpoint, and is
+// whole all the same.
+func TestVerifyWithoutCheckpoint(t *testing.T) {
+	r := newRig(t)
+	r.close()
+	path := filepath.Join(r.dir, engine.DatabaseName)
+	older := must[[]byte](t)(os.ReadFile(path))
+	r.open(r.dir)
+	must[engine.Workspace](t)(r.eng.Admin().CreateWorkspace("Second", "test", "UTC"))
+	seen := must[[]byte](t)(r.eng.Checkpoint())
+	r.close()
+	for path, content := range map[string][]byte{path: older, filepath.Join(r.dir, engine.AnchorName): seen} {
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.open(r.dir)
+	k := must[*keeper.Keeper](t)(keeper.Start(r.opt))
+	defer k.Stop()
+	must[backup.Name](t)(k.Full(context.Background()))
+	for _, path := range objects(t, r.target) {
+		if bytes.Contains(must[[]byte](t)(os.ReadFile(path)), []byte(`"checkpoint":`)) {
+			t.Fatal("the backup has a checkpoint")
+		}
+	}
+	if v, err := k.Verify(context.Background()); err != nil || v.Depth != "records" {
+		t.Errorf("it looked at %q: %v", v.Depth, err)
+	}
 }

@@ -125,7 +125,7 @@ func stored(all []backup.Entry) (list []backup.Stored) {
 // verifyRest looks at changes that no backup leads to. That there are some is a fault only if they are the newest.
 func (u *unpacker) verifyRest(ctx context.Context, name string, s *backup.Series, rest []backup.Entry) (v Verification, err error) {
 	began := time.Now()
-	v = Verification{Name: name, Kind: backup.Log, Logs: len(rest), Depth: depthFiles}
+	v = Verification{Name: name, Kind: backup.Log, Logs: len(rest), Depth: DepthFiles}
 	for _, e := range rest {
 		if err := u.verifyObject(ctx, e.String(), &v); err != nil {
 			if ctx.Err() != nil || errors.Is(err, backup.ErrNotFound) {
@@ -147,7 +147,7 @@ func (u *unpacker) verifyRest(ctx context.Context, name string, s *backup.Series
 
 func (u *unpacker) verifyExport(ctx context.Context, e backup.Export) (v Verification, err error) {
 	began := time.Now()
-	v = Verification{Name: e.Name, Kind: backup.Workspace, State: e.Time, Depth: depthFiles}
+	v = Verification{Name: e.Name, Kind: backup.Workspace, State: e.Time, Depth: DepthFiles}
 	err = u.verifyObject(ctx, e.Name, &v)
 	v.Took = time.Since(began)
 	return v, err
@@ -162,7 +162,7 @@ func (u *unpacker) verifyObject(ctx context.Context, name string, v *Verificatio
 		}
 		err := r.Verify(ctx, u.keys)
 		if errors.Is(err, backup.ErrKey) { // the digest was compared
-			v.Depth, err = depthDigests, nil
+			v.Depth, err = DepthDigests, nil
 		}
 		return err
 	})

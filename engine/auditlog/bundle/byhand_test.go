@@ -36,6 +36,8 @@ func TestByHand(t *testing.T) {
 	bundle := bundleOf(t, good)
 	forged := newLog(t, 20)
 	forged.add(storyEntry(30))
+	rewritten := newLog(t, 11)
+	rewritten.add(storyEntry(30))
 	foreign := newLog(t, 21)
 	foreign.key = newKey(t, 2)
 	outside := l.sign(21, l.key.signer)
@@ -49,6 +51,10 @@ func TestByHand(t *testing.T) {
 		want    string // of what is said, if all is in order
 	}{
 		{"with dropped lines", bundle, outside, "The lines are those of the checkpoint."},
+		{"from before, passed through", bundle, l.sign(12, l.key.signer), "The log continues the checkpoint that was kept, of size 12."},
+		{"from before the first line", bundleOf(t, l.export(5, 21, 21)), l.sign(5, l.key.signer), "The log continues the checkpoint that was kept, of size 5."},
+		{"from before, not passed through", bundleOf(t, l.export(5, 21, 21)), l.sign(4, l.key.signer), ""},
+		{"from before, of another log", bundle, rewritten.sign(12, l.key.signer), ""},
 		{"empty", bundleOf(t, newLog(t, 0).export(0, 0, 0)), nil, "The lines are those of the checkpoint."},
 		{"not from the beginning", bundleOf(t, l.export(5, 21, 21)), nil, "The lines are those of the checkpoint."},
 		{"not to the end", bundleOf(t, l.export(5, 15, 21)), nil, "The lines end before the checkpoint"},

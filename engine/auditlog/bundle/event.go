@@ -78,7 +78,6 @@ var events = map[string]*event{
 	"workspace.imported":  newEvent("Workspace imported", 5, apiActivity, create),
 
 	"audit.exported":     newEvent("Audit log exported", 3, apiActivity, read),
-	"audit.verified":     newEvent("Audit log verified", 1, apiActivity, read),
 	"audit.key-rotated":  newEvent("Audit signing key rotated", 6, apiActivity, update),
 	"audit.contradicted": newEvent("Audit log contradicts a checkpoint of its own", 10, apiActivity, other),
 	"audit.dropped":      newEvent("Old audit entries dropped", 5, apiActivity, remove),

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"os"
 	"testing"
 
 	"tuco/engine/auditlog"
@@ -49,5 +50,16 @@ func TestEventWriter(t *testing.T) {
 	}
 	if _, err := NewEventWriter(CSV, "", "nowhere"); !errors.Is(err, auditlog.ErrInvalid) {
 		t.Errorf("another origin: %v", err)
+	}
+}
+
+// TestEventsAreDocumented: whoever reads an entry finds its event in docs/audit.md.
+func TestEventsAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/audit.md")
+	must(t, err)
+	for name := range events {
+		if !bytes.Contains(text, []byte("`"+name+"`")) {
+			t.Errorf("docs/audit.md does not say what %s is", name)
+		}
 	}
 }

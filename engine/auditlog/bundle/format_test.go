@@ -137,7 +137,7 @@ func TestEventsAreKnown(t *testing.T) {
 			t.Errorf("%s: %+v", name, e)
 		}
 	}
-	if len(events) != 52 {
+	if len(events) != 51 {
 		t.Errorf("%d events", len(events))
 	}
 }
