@@ -3,10 +3,13 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -109,6 +112,9 @@ func Open(opt Options) (*Engine, error) {
 	if err := os.MkdirAll(opt.Dir, 0o700); err != nil {
 		return nil, err
 	}
+	if err := notLost(opt.Dir, opt.KeysDir); err != nil {
+		return nil, err
+	}
 	db, err := kv.Open(filepath.Join(opt.Dir, DatabaseName), kv.Options{
 		Now: opt.Now, MaxSize: opt.MaxSize, Reserve: opt.Reserve, Overlay: opt.Overlay, KeepLog: opt.KeepLog, Schema: Schema, Migrations: migrations, BeforeMigration: opt.beforeUpgrade, AllowNetworkFS: opt.AllowNetworkFS,
 	})
@@ -123,6 +129,24 @@ func Open(opt Options) (*Engine, error) {
 		return nil, errors.Join(err, e.close())
 	}
 	return e, nil
+}
+
+// notLost refuses a directory without a database where there are the keys of one: a service that is started again by itself
+// would begin anew, empty, in the place of what was lost.
+func notLost(dir, keys string) error {
+	path := filepath.Join(dir, DatabaseName)
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	entries, err := os.ReadDir(keys)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if !slices.ContainsFunc(entries, func(f fs.DirEntry) bool { return strings.HasPrefix(f.Name(), auditKeyKind+"-") }) {
+		return nil
+	}
+	return fmt.Errorf("there is no database %q, but %q has the keys of an installation: its database is gone, or elsewhere. "+
+		"Restore a backup to a new directory ('tuco backup restore'); to begin anew, move the keys away", path, keys)
 }
 
 func (e *Engine) load() (err error) {

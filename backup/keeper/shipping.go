@@ -57,7 +57,7 @@ func (k *Keeper) step() {
 		k.sample()
 		return
 	}
-	err := k.connect()
+	err := k.connect(k.ctx)
 	if err == nil {
 		k.catchUp(now)
 		k.sample()
@@ -80,13 +80,13 @@ func (k *Keeper) step() {
 }
 
 // connect finds out where to go on: behind what the target has, or with a full backup if that leads nowhere.
-func (k *Keeper) connect() error {
+func (k *Keeper) connect(ctx context.Context) error {
 	s := &k.ship
 	if s.log != nil {
 		return nil
 	}
 	installation, epoch := k.opt.Engine.Installation()
-	list, err := k.opt.Target.List(k.ctx, installation+"/")
+	list, err := k.opt.Target.List(ctx, installation+"/")
 	if err != nil {
 		return err
 	}
@@ -255,8 +255,8 @@ func (s *shipping) gather() (end kv.Position, pieces []byte, err error) {
 func (k *Keeper) finishShipping(ctx context.Context) error {
 	s := &k.ship
 	defer s.close()
-	if s.log == nil {
-		return nil
+	if err := k.connect(ctx); err != nil { // it may have had no time for it before
+		return err
 	}
 	k.sample()
 	if s.log == nil {

@@ -1,25 +1,31 @@
 // Command load reads one URL with one bearer token over many connections, at a steady rate or as often as it can, and prints how many
-// requests a second were answered with 200.
+// requests a second were answered with 200. It takes little of the processor itself.
 package main
 
 import (
-	"context"
+	"bufio"
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 var (
-	url         = flag.String("url", "", "what to read")
+	address     = flag.String("url", "", "what to read")
 	token       = flag.String("token", "", "the bearer token")
 	connections = flag.Int("connections", 64, "over how many connections")
 	rate        = flag.Int("rate", 0, "requests a second; 0: as many as are answered")
 	duration    = flag.Duration("duration", 10*time.Second, "for how long")
 )
+
+// Those of some milliseconds begin together: to be woken for each would cost more than the request.
+const together = 5 * time.Millisecond
 
 func main() {
 	flag.Parse()
@@ -31,50 +37,59 @@ func main() {
 	fmt.Printf("%.0f\n", float64(n)/duration.Seconds())
 }
 
-// run has each connection begin its requests in turn, so that together they are at the rate.
-func run() (answered int, err error) {
-	client := http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: *connections, DisableCompression: true}}
-	ctx, cancel := context.WithTimeout(context.Background(), *duration)
-	defer cancel()
+func run() (answered int64, err error) {
+	u, err := url.Parse(*address)
+	if err != nil {
+		return 0, err
+	}
+	request := fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n", u.RequestURI(), u.Host, *token)
 	var (
-		mu  sync.Mutex
-		all sync.WaitGroup
+		all    sync.WaitGroup
+		n      atomic.Int64
+		failed = make(chan error, *connections)
+		due    = make(chan struct{}, *connections)
 	)
-	began := time.Now()
-	for i := range *connections {
+	for range *connections {
+		conn, err := net.Dial("tcp", u.Host)
+		if err != nil {
+			return 0, err
+		}
+		defer conn.Close()
 		all.Go(func() {
-			for n := i; ctx.Err() == nil; n += *connections {
-				if *rate > 0 {
-					select {
-					case <-time.After(time.Until(began.Add(time.Duration(n) * time.Second / time.Duration(*rate)))):
-					case <-ctx.Done():
-						return
-					}
+			answers := bufio.NewReader(conn)
+			for range due {
+				if err := get(conn, answers, request); err != nil {
+					failed <- err
+					return
 				}
-				failed := get(ctx, &client)
-				mu.Lock()
-				switch {
-				case failed == nil:
-					answered++
-				case ctx.Err() == nil:
-					err = failed
-					cancel()
-				}
-				mu.Unlock()
+				n.Add(1)
 			}
 		})
 	}
+	tick := time.NewTicker(together)
+	began, begun := time.Now(), 0
+	for time.Since(began) < *duration {
+		if *rate > 0 && begun >= int(time.Since(began).Seconds()*float64(*rate)) {
+			<-tick.C
+			continue
+		}
+		select {
+		case due <- struct{}{}:
+			begun++
+		case err := <-failed:
+			return 0, err
+		}
+	}
+	close(due)
 	all.Wait()
-	return answered, err
+	return n.Load(), nil
 }
 
-func get(ctx context.Context, client *http.Client) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, *url, nil)
-	if err != nil {
+func get(conn net.Conn, answers *bufio.Reader, request []byte) error {
+	if _, err := conn.Write(request); err != nil {
 		return err
 	}
-	req.Header.Set("Authorization", "Bearer "+*token)
-	resp, err := client.Do(req)
+	resp, err := http.ReadResponse(answers, nil)
 	if err != nil {
 		return err
 	}
