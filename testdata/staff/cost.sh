@@ -1,12 +1,12 @@
 #!/bin/bash
 # What staff's reads cost the customers beside them, measured in one run: how many a second there are over 64 connections, and the
-# throughput of POST /api/messages with and without 1,000 of them a second, a round of each in turn. The load of both shares the
+# throughput of POST /api/messages with and without 1,000 of them a second, in turn. The load of both shares the
 # machine with the server. Needs Go, curl, jq, and a machine on which nothing else runs.
 #
 #     testdata/staff/cost.sh [ROUNDS] [SECONDS] [RATE]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-rounds=${1:-6} seconds=${2:-8} rate=${3:-1000}
+rounds=${1:-15} seconds=${2:-2} rate=${3:-1000}
 
 work=$(mktemp -d)
 stop() {
@@ -38,22 +38,29 @@ access=$(curl -sf $url/staff/access-requests -H "Authorization: Bearer $token" -
 curl -sf -X POST "$url/api/staff-access/requests/$access/approve" -H "Authorization: Bearer $owner" -H 'Content-Type: application/json' -d '{}' >/dev/null
 look="$url/staff/workspaces/$ws/messages/$message?environment=production"
 
-# customers: messages a second
-customers() {
-	"$work/tuco" bench --url $url --key-file "$work/keys" --data "$data" --no-ceilings --duration "${seconds}s" --warmup 1s --json | jq '.operations[0].perSecond'
-}
+# What the machine does otherwise changes from one second to the next, so the staff come and go while the customers' load goes on, and
+# each time with them is compared with those before and after without.
+accepted() { curl -sf $url/metrics | awk '/^tuco_http_requests_total{.*method="POST".*route="\/api\/messages".*status="201"/ { n += $NF } END { printf "%d\n", n }'; }
+# second BEGAN COUNTED: messages a second since
+second() { jq -n "($(accepted) - $2) / ($(date +%s.%N) - $1)"; }
 median() { sort -g | awk '{ v[NR] = $1 } END { print (NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2) }'; }
 
 cat /proc/loadavg
 echo "staff alone: $("$work/load" -url "$look" -token "$token" -duration "${seconds}s") reads a second"
-printf 'round\tcustomers alone\tbeside staff\tratio\tstaff reads/s\n'
+"$work/tuco" bench --url $url --key-file "$work/keys" --data "$data" --no-ceilings --duration "$(((3 * rounds + 4) * seconds))s" --warmup "${seconds}s" --json >"$work/bench" 2>&1 &
+customers=$!
+sleep $((2 * seconds))
+printf 'round\tcustomers alone\tbeside staff\tratio to alone before and after\tstaff reads/s\n'
+alone() { began=$(date +%s.%N) n=$(accepted) && sleep "$seconds" && second "$began" "$n"; }
+before=$(alone)
 for round in $(seq "$rounds"); do
-	alone=$(customers)
-	"$work/load" -url "$look" -token "$token" -rate "$rate" -duration "$((seconds + 3))s" >"$work/staff" &
-	other=$!
-	beside=$(customers)
-	wait $other
-	printf '%s\t%s\t%s\t%.3f\t%s\n' "$round" "$alone" "$beside" "$(jq -n "$beside / $alone")" "$(cat "$work/staff")" | tee -a "$work/rounds"
+	began=$(date +%s.%N) n=$(accepted)
+	staff=$("$work/load" -url "$look" -token "$token" -rate "$rate" -duration "${seconds}s")
+	beside=$(second "$began" "$n")
+	after=$(alone)
+	printf '%s\t%.0f\t%.0f\t%.3f\t%s\n' "$round" "$before" "$beside" "$(jq -n "2 * $beside / ($before + $after)")" "$staff" | tee -a "$work/rounds"
+	before=$after
 done
-echo "median: customers keep $(cut -f4 "$work/rounds" | median)"
+echo "median: customers keep $(cut -f4 "$work/rounds" | median); mean: $(cut -f4 "$work/rounds" | jq -s 'add / length')"
 cat /proc/loadavg
+kill $customers && wait $customers 2>/dev/null || true
