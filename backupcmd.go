@@ -249,6 +249,9 @@ func (c backupRestore) explain(w io.Writer, p *keeper.RestorePlan) {
 	say := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 	say("Restore %s of installation %s, with %d objects of changes after it, into %q.", p.Full.String(), p.Installation, p.Logs, c.Data)
 	say("  customer data as of   %s", p.State.UTC().Format(time.RFC3339))
+	if p.Beyond > 0 {
+		say("  LATER CHANGES         in %d objects can't be used: one before them is missing from the target", p.Beyond)
+	}
 	say("  audit log             a new restore epoch; the old entries stay")
 	say("  workspaces            READ_ONLY (maintenance) until 'tuco workspace active ID'; nothing is sent by itself")
 	say("  messages              what was not final is of unknown outcome; 'tuco message settle' decides, unless an anchor says that the server was stopped and did not start again")

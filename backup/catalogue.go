@@ -31,9 +31,6 @@ type Entry struct {
 	Size int64 // in bytes
 }
 
-// A Gap is a range of the log that no object holds, though there are later ones: what was committed after From, up to and with To.
-type Gap struct{ From, To kv.Position }
-
 // A Plan is what to restore: Full, then the logs in their order. The first log may begin before Full ends, and each one before
 // the one before it ends: a position that is there already is skipped.
 type Plan struct {
@@ -128,20 +125,14 @@ func (s *Series) Parts() (parts []Plan, rest []Entry) {
 	return parts, rest
 }
 
-// Gaps returns what is missing between the oldest full object and the newest log. A restore to a position or time in a gap is
-// not possible, nor one to what comes after it up to the next full object.
-func (s *Series) Gaps() (gaps []Gap) {
-	if len(s.Fulls) == 0 {
-		return nil
-	}
-	end := s.Fulls[0].To
+// Beyond returns the logs of what is later than a plan leads to, if it leads as far as any does: one before them is missing.
+func (s *Series) Beyond(p Plan) (rest []Entry) {
 	for _, l := range s.Logs {
-		if l.From > end {
-			gaps = append(gaps, Gap{end, l.From})
+		if l.To > p.To() {
+			rest = append(rest, l)
 		}
-		end = max(end, l.To)
 	}
-	return gaps
+	return rest
 }
 
 // Newest returns what leads furthest.

@@ -96,15 +96,17 @@ func show(p Plan) string {
 // TestCatalogue: which objects lead where, and what is missing.
 func TestCatalogue(t *testing.T) {
 	s := seriesOf(t, "foreign.txt", "i/0000000001/notes", fullAt(100), logAt(100, 150), logAt(150, 250), fullAt(200), logAt(250, 300), logAt(400, 500), fullAt(450), logAt(500, 600), logAt(500, 550))
-	if got, want := fmt.Sprint(s.Gaps()), "[{300 400}]"; got != want {
-		t.Errorf("gaps %s, want %s", got, want)
-	}
-	if got := seriesOf(t, fullAt(5), logAt(0, 100), logAt(10, 20), logAt(100, 200)).Gaps(); len(got) > 0 {
-		t.Errorf("gaps %v where logs overlap", got)
-	}
 	newest, err := s.Newest()
 	if got, want := show(newest), "full 450, 400-500, 500-600"; got != want || err != nil {
 		t.Errorf("newest: %s, %v, want %s", got, err, want)
+	}
+	if got := s.Beyond(newest); len(got) > 0 {
+		t.Errorf("beyond the newest: %v", got)
+	}
+	gap := seriesOf(t, fullAt(100), logAt(100, 150), logAt(200, 250), logAt(250, 300))
+	newest, err = gap.Newest()
+	if got := gap.Beyond(newest); err != nil || len(got) != 2 || got[0].From != 200 {
+		t.Errorf("behind a gap: %v, %v", got, err)
 	}
 	for _, tt := range []struct {
 		at   kv.Position

@@ -19,6 +19,7 @@ type RestorePlan struct {
 	Epoch        uint64
 	Full         backup.Entry // that it begins with
 	Logs         int          // objects with changes after it
+	Beyond       int          // and with still later ones that nothing leads to: an object before them is missing
 	State        time.Time    // the moment that it leads to, as far as names and manifests tell
 	Records      map[string]int64
 	Entries      uint64               // of the backup's audit log, at least
@@ -63,6 +64,7 @@ func (p *RestorePlan) Anchors() Outlook {
 type source struct {
 	data   backup.Plan // customer data
 	newest backup.Plan // all else
+	beyond int         // objects with later changes that nothing leads to
 }
 
 // choose finds what leads furthest, or what begins with a backup that is named.
@@ -94,7 +96,7 @@ func choose(c backup.Catalogue, installation, wanted string) (s source, err erro
 	}
 	for _, series := range slices.Backward(found) { // the newest epoch that has a full backup
 		if s.newest, err = series.Newest(); err == nil {
-			s.data = s.newest
+			s.data, s.beyond = s.newest, len(series.Beyond(s.newest))
 			return s, nil
 		}
 	}
@@ -140,6 +142,7 @@ func PlanRestore(ctx context.Context, opt RestoreOptions) (p RestorePlan, err er
 	}
 	newest := p.source.newest
 	p.Installation, p.Epoch, p.Full, p.Logs, p.KeysLost = newest.Full.Installation, newest.Full.Epoch, newest.Full, len(newest.Logs), opt.KeyFile == nil
+	p.Beyond = p.source.beyond
 	last := newest.Full
 	p.Bytes = last.Size
 	for _, e := range newest.Logs {
