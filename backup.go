@@ -41,13 +41,26 @@ func (f *backupFlags) keepLog() int64 {
 	return keptLog
 }
 
+func (f *backupFlags) encryption() backup.Encryption {
+	return backup.Encryption{Recipients: f.Recipient, Plain: f.Plain}
+}
+
 // check finds what can't be meant, before anything is opened.
 func (f *backupFlags) check(data string) error {
 	if f.To == "" {
 		return nil
 	}
-	if err := (backup.Encryption{Recipients: f.Recipient, Plain: f.Plain}).Check(); err != nil {
+	if err := f.encryption().Check(); err != nil {
 		return &usageError{fmt.Sprintf("backups: %v; say --backup-recipient or --backup-plain", err)}
+	}
+	if f.Identity != "" {
+		identities, err := backup.ReadIdentities(f.Identity)
+		if err == nil {
+			err = f.encryption().CheckKeys(backup.Keys{Identities: identities})
+		}
+		if err != nil {
+			return &usageError{fmt.Sprintf("--backup-identity must open what is encrypted to --backup-recipient: %v", err)}
+		}
 	}
 	if f.Ship <= 0 || f.MaxAge <= 0 {
 		return &usageError{"--backup-ship and --backup-max-age must be more than 0"}
@@ -69,7 +82,7 @@ func (s *server) startBackups() error {
 		return fmt.Errorf("--backup-to: %w", err)
 	}
 	opt := keeper.Options{
-		Engine: s.eng, Product: version, Dir: s.flags.Data, Target: target, Encryption: backup.Encryption{Recipients: f.Recipient, Plain: f.Plain},
+		Engine: s.eng, Product: version, Dir: s.flags.Data, Target: target, Encryption: f.encryption(),
 		Keep:     backup.Keep{Last: f.KeepLast, Daily: f.KeepDaily, Weekly: f.KeepWeekly, Monthly: f.KeepMonthly},
 		Schedule: f.Schedule, Verify: f.VerifySchedule, Ship: f.Ship, MaxAge: f.MaxAge, Pace: int64(f.Pace), Log: s.log,
 	}

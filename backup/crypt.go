@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -58,6 +59,23 @@ func (e Encryption) recipients() (EncryptionKind, []age.Recipient, error) {
 // Check returns the [ErrInvalid] that writing with e would end with, or nil.
 func (e Encryption) Check() error {
 	_, _, err := e.recipients()
+	return err
+}
+
+// CheckKeys returns the [ErrKey] that reading with k what was written with e would end with, or nil. No keys at all are none to check.
+func (e Encryption) CheckKeys(k Keys) error {
+	kind, to, err := e.recipients()
+	if err != nil || k.None() {
+		return err
+	}
+	var sealed bytes.Buffer
+	w, err := encrypt(&sealed, to)
+	if err == nil {
+		err = w.Close()
+	}
+	if err == nil {
+		_, err = k.decrypt(&sealed, kind, e.Recipients)
+	}
 	return err
 }
 

@@ -207,6 +207,28 @@ func TestObjectKeys(t *testing.T) {
 	}
 }
 
+// TestCheckKeys: whether keys open what will be written is known before there is any.
+func TestCheckKeys(t *testing.T) {
+	id, other := newIdentity(t), newIdentity(t)
+	to := Encryption{Recipients: []string{newIdentity(t).Recipient().String(), id.Recipient().String()}}
+	for _, tt := range []struct {
+		e    Encryption
+		keys Keys
+		want error
+	}{
+		{to, Keys{Identities: []age.Identity{other, id}}, nil},
+		{to, Keys{}, nil},
+		{Encryption{Plain: true}, Keys{Identities: []age.Identity{other}}, nil},
+		{to, Keys{Identities: []age.Identity{other}}, ErrKey},
+		{to, Keys{Passphrase: "x"}, ErrKey},
+		{Encryption{}, Keys{}, ErrInvalid},
+	} {
+		if err := tt.e.CheckKeys(tt.keys); !errors.Is(err, tt.want) {
+			t.Errorf("CheckKeys = %v, want %v", err, tt.want)
+		}
+	}
+}
+
 // crafted is an object whose header and digests are right, with any archive: as somebody with malice makes it.
 func crafted(t *testing.T, files []File, archive []byte) []byte {
 	t.Helper()
