@@ -67,7 +67,7 @@ func (p *page) summary(m *Manifest, t *tally) {
 		{"Entries", fmt.Sprintf("%d, and %d of which only the hash is kept", m.Entries, m.Dropped)},
 		{"Earliest time", timeText(t.from)},
 		{"Latest time", timeText(t.to)},
-		{"Reads by staff", fmt.Sprintf("%d, of %d records", t.reads, t.records)},
+		{"Reads by staff and with keys of the operator", fmt.Sprintf("%d, of %d records", t.reads, t.records)},
 		{"Reads without an access request", strconv.FormatInt(t.unasked, 10)},
 		{"Denied attempts", strconv.FormatInt(t.refused, 10)},
 		{"Exported", timeText(m.Time)},
