@@ -8,6 +8,7 @@ type state struct {
 	active *table
 	frozen []*table
 	file   *version // nil for a moment when the next one begins, and when the database is closed
+	lost   error    // why there is no file and will be none
 }
 
 // depth is how many tables there are.
@@ -56,8 +57,8 @@ func (db *DB) awaitFile() error {
 		if db.over.Load() {
 			return fmt.Errorf("%w: it is closed", ErrStopped)
 		}
-		if err := db.failure.Load(); err != nil { // there may be no further version
-			return fmt.Errorf("%w: %v", ErrStopped, *err) // nothing of the caller's was begun: it is not unknown
+		if err := db.state.Load().lost; err != nil {
+			return fmt.Errorf("%w: %w", ErrStopped, err)
 		}
 		db.changed.Wait()
 	}

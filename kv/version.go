@@ -18,11 +18,16 @@ type version struct {
 	reads  *reads
 }
 
-// showFile makes the file as it is now the version that readers see. It is the applier's.
+// showFile makes the file as it is now the version that readers see. If it fails, nobody waits for one any more.
+// It is the applier's.
 func (db *DB) showFile() error {
 	file := db.bolt.Load()
 	tx, err := file.Begin(false)
 	if err != nil {
+		db.change(func(s state) state {
+			s.lost = err
+			return s
+		})
 		return err
 	}
 	db.shown++

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"testing"
 
 	bolt "go.etcd.io/bbolt"
@@ -154,6 +155,45 @@ func raceDetector() bool {
 		}
 	}
 	return false
+}
+
+// Reads go on after the log has failed, also for who then waits for the version that a part is making.
+func TestLogFailsWhileTheFileIsHidden(t *testing.T) {
+	given := mapBytes
+	mapBytes = []int{0} // then readers wait for each part
+	defer func() { mapBytes = given }()
+	inPart, goOn := make(chan struct{}), make(chan struct{})
+	parts := 0
+	db, err := Open(tempPath(t), Options{commitBolt: func(tx *bolt.Tx) error {
+		if parts++; parts == 2 { // the first is the opening's
+			close(inPart)
+			<-goOn
+		}
+		return tx.Commit()
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	put(t, db, "x", "k")
+	go func() { _ = db.settle() }()
+	<-inPart
+	db.fail(errDisk) // as when a sync of the log fails just now
+	seen := make(chan error, 1)
+	go func() {
+		got, err := View(db, func(tx *Tx) (note, error) { v, _ := notes.Get(tx, []byte("k")); return v, nil })
+		if err == nil && got.Text != "x" {
+			err = fmt.Errorf("it saw %+v", got)
+		}
+		seen <- err
+	}()
+	for range 1000 {
+		runtime.Gosched() // until it waits
+	}
+	close(goOn)
+	if err := within20s(seen); err != nil {
+		t.Errorf("a View that began in the part: %v", err)
+	}
 }
 
 // If the file can't be mapped any more, nobody waits for its next version.
