@@ -24,7 +24,7 @@ type backupFlags struct {
 	VerifySchedule string        `help:"When the newest backup is restored into a scratch directory and read, as cron writes it, in UTC." default:"41 3 * * *" placeholder:"CRON"`
 	Ship           time.Duration `help:"How far the shipped changes may be behind: what a lost disk costs." default:"5s"`
 	MaxAge         time.Duration `help:"Age of the newest full backup from which on it is warned of." default:"26h"`
-	Pace           size          `help:"Bytes a second at which a full backup reads the database; 0 is any." default:"16MiB" placeholder:"SIZE"`
+	Pace           size          `help:"Bytes a second at which a full backup reads the database, and a verification unpacks it; 0 is any." default:"16MiB" placeholder:"SIZE"`
 	KeepLast       int           `help:"Full backups to keep: the newest ones." default:"3"`
 	KeepDaily      int           `help:"Full backups to keep: the newest of each of so many days." default:"7"`
 	KeepWeekly     int           `help:"Full backups to keep: the newest of each of so many weeks." default:"4"`

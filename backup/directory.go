@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"tuco/kv"
 )
 
 // A directory is a target whose objects are files. An object is written under a temporary name, which begins with a dot, synced,
@@ -95,7 +97,7 @@ func (d directory) put(ctx context.Context, name string, content Content) error 
 		return err
 	}
 	defer f.Close() // after the name is another or gone: it holds the lock
-	n, err := io.Copy(&steady{file: f}, reader{ctx, io.NewSectionReader(content, 0, content.Size())})
+	n, err := io.Copy(&kv.SteadyWriter{Context: ctx, File: f}, reader{ctx, io.NewSectionReader(content, 0, content.Size())})
 	if err == nil && n != content.Size() {
 		err = io.ErrUnexpectedEOF
 	}

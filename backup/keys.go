@@ -130,7 +130,8 @@ func ImportKeys(r io.Reader, keys Keys, dir string) error {
 		return damaged("the manifest: %w", err)
 	}
 	return writeDir(dir, func(partial *os.Root) error {
-		return readTar(context.Background(), content, m.Files, func(f File) (io.Writer, func() error, error) { return createIn(partial, f.Name) })
+		ctx := context.Background() // they are small
+		return readTar(ctx, content, m.Files, func(f File) (io.Writer, func() error, error) { return createIn(ctx, partial, f.Name, 0) })
 	})
 }
 

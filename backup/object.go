@@ -12,6 +12,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
+
+	"tuco/kv"
 )
 
 // windowBytes bounds what a reader keeps of what it unpacked, and so its memory.
@@ -48,7 +50,7 @@ func Create(ctx context.Context, dir string, m Manifest, inputs []Input, enc Enc
 	if err == nil {
 		sum := sha256.New()
 		size := &counter{}
-		buffered := bufio.NewWriterSize(io.MultiWriter(&steady{file: f}, sum, size), bufferBytes)
+		buffered := bufio.NewWriterSize(io.MultiWriter(&kv.SteadyWriter{Context: ctx, File: f}, sum, size), bufferBytes)
 		var encrypted io.WriteCloser
 		if encrypted, err = encrypt(buffered, to); err == nil {
 			m.Files, err = compress(ctx, encrypted, inputs)

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -83,12 +84,13 @@ func empty(dir *os.Root) error {
 }
 
 // createIn makes a file that is durable when done has returned nil; its name is so when the directory was synced.
-func createIn(dir *os.Root, name string) (w io.Writer, done func() error, err error) {
+// No more than pace bytes a second are written; 0 is any.
+func createIn(ctx context.Context, dir *os.Root, name string, pace int64) (w io.Writer, done func() error, err error) {
 	f, err := dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, nil, err
 	}
-	return &steady{file: f}, func() error { return errors.Join(f.Sync(), f.Close()) }, nil
+	return &kv.SteadyWriter{Context: ctx, File: f, Pace: pace}, func() error { return errors.Join(f.Sync(), f.Close()) }, nil
 }
 
 // lock takes the lock of a file that is about to be made or removed, unless another process has it, or path leads elsewhere by

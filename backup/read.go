@@ -19,6 +19,7 @@ import (
 // several goroutines.
 type Reader struct {
 	Manifest Manifest
+	Pace     int64 // bytes a second that Unpack writes at most; 0 is any
 	r        *bufio.Reader
 }
 
@@ -68,7 +69,7 @@ func (b *Reader) Verify(ctx context.Context, keys Keys) error {
 // Errors: [ErrDamaged], [ErrKey], [ErrExists], [ErrNoSpace], those of the reader, of dir and of the context.
 func (b *Reader) Unpack(ctx context.Context, keys Keys, dir string) error {
 	return writeDir(dir, func(partial *os.Root) error {
-		return b.unpack(ctx, keys, func(f File) (io.Writer, func() error, error) { return createIn(partial, f.Name) })
+		return b.unpack(ctx, keys, func(f File) (io.Writer, func() error, error) { return createIn(ctx, partial, f.Name, b.Pace) })
 	})
 }
 

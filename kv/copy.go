@@ -1,15 +1,11 @@
 package kv
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // CopyTo copies the database, while it is used, to path, where nothing is yet. To open the copy is like opening the
@@ -66,7 +62,7 @@ func (db *DB) copyFile(ctx context.Context, path string, r *LogReader, pace int6
 	if err != nil {
 		return err
 	}
-	_, err = tx.WriteTo(&steadyWriter{ctx: ctx, file: to, pace: pace, began: time.Now()})
+	_, err = tx.WriteTo(&SteadyWriter{Context: ctx, File: to, Pace: pace, Forget: true})
 	return errors.Join(err, to.Sync(), to.Close())
 }
 
@@ -76,51 +72,6 @@ func decodeMark(value []byte) (m mark, err error) {
 		return m, err
 	}
 	return marks.Codec.Decode(version, data)
-}
-
-// steadyBytes is how much a steadyWriter writes before it waits for the disk.
-const steadyBytes = 4 << 20
-
-// A steadyWriter lets the disk follow what is written, so that no sync of somebody else's has to wait for much of it, and does
-// not keep it in memory.
-type steadyWriter struct {
-	ctx     context.Context
-	file    *os.File
-	pace    int64 // bytes a second; 0: any
-	began   time.Time
-	written int64
-	synced  int64
-}
-
-// Write writes p.
-func (w *steadyWriter) Write(p []byte) (n int, err error) {
-	for len(p) > 0 && err == nil {
-		var part int
-		part, err = w.file.Write(p[:min(len(p), steadyBytes)])
-		p = p[part:]
-		n += part
-		if w.written += int64(part); w.written-w.synced >= steadyBytes {
-			err = cmp.Or(err, w.settle())
-		}
-	}
-	return n, err
-}
-
-func (w *steadyWriter) settle() error {
-	fd := int(w.file.Fd())
-	_ = unix.SyncFileRange(fd, w.synced, w.written-w.synced, unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER) // a hint
-	_ = unix.Fadvise(fd, w.synced, w.written-w.synced, unix.FADV_DONTNEED)
-	w.synced = w.written
-	wait := time.Duration(0)
-	if w.pace > 0 {
-		wait = time.Duration(float64(w.written)/float64(w.pace)*float64(time.Second)) - time.Since(w.began)
-	}
-	select {
-	case <-w.ctx.Done():
-		return w.ctx.Err()
-	case <-time.After(wait):
-		return w.ctx.Err()
-	}
 }
 
 // SettleCopy moves everything that a copy's log has into its file, and lets look see it. The log can still be extended.

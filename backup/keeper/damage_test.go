@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"tuco/backup"
@@ -34,7 +33,7 @@ func TestEveryByte(t *testing.T) {
 	r.close()
 	live := digest(t, r.dir)
 	tries := 0
-	for _, path := range objects(t, r.target) {
+	for _, path := range r.files() {
 		good := must[[]byte](t)(os.ReadFile(path))
 		refused := func(what string, at int, bad []byte) {
 			t.Helper()
@@ -74,21 +73,6 @@ func TestEveryByte(t *testing.T) {
 		t.Errorf("and without damage: %v", err)
 	}
 	t.Logf("%d damaged objects, each refused", tries)
-}
-
-// objects are the files of the objects in a target that is a directory.
-func objects(t *testing.T, target string) (all []string) {
-	t.Helper()
-	err := filepath.WalkDir(target, func(path string, e fs.DirEntry, err error) error {
-		if err == nil && e.Type().IsRegular() && strings.HasSuffix(path, ".tuco") {
-			all = append(all, path)
-		}
-		return err
-	})
-	if err != nil || len(all) == 0 {
-		t.Fatalf("%q, %v", all, err)
-	}
-	return all
 }
 
 // digest is of all that is in a directory: names, sizes, times and contents.

@@ -35,7 +35,7 @@ type Options struct {
 	Ship       time.Duration // how far the changes may be behind; 5 s if 0
 	MaxAge     time.Duration // of the newest full backup, before it is a warning; 26 h if 0
 	MaxBehind  int64         // bytes of the log that wait for a target that is away, before a new full backup is needed; 1 GiB if 0
-	Pace       int64         // bytes a second that a full backup reads; 0 is any
+	Pace       int64         // bytes a second that a full backup reads, and a verification writes; 0 is any
 	Log        zerolog.Logger
 	Now        func() time.Time
 }

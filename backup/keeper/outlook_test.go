@@ -71,12 +71,7 @@ func TestBacklogAndAnchors(t *testing.T) {
 	r.shipped(k)
 	k.Stop()
 
-	var logs []string
-	for _, name := range r.objects() {
-		if strings.Contains(name, "/log-") {
-			logs = append(logs, name)
-		}
-	}
+	logs := r.logs()
 	if len(logs) < 4 {
 		t.Fatalf("the backlog is in %d objects", len(logs))
 	}
@@ -138,20 +133,12 @@ func TestEntriesUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	logs := func() (n int) {
-		for _, name := range r.objects() {
-			if strings.Contains(name, "/log-") {
-				n++
-			}
-		}
-		return n
-	}
-	eventually(t, "enough is shipped", func() bool { return logs() >= 8 })
+	eventually(t, "enough is shipped", func() bool { return len(r.logs()) >= 8 })
 	close(stop)
 	load.Wait()
 	r.shipped(k)
 	k.Stop()
-	for n := logs(); n > 0; n-- {
+	for n := len(r.logs()); n > 0; n-- {
 		for _, v := range r.found(nil) {
 			if len(v.Faults) > 0 {
 				t.Errorf("%d logs: %q", n, v.Faults)

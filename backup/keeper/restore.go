@@ -52,7 +52,7 @@ func Restore(ctx context.Context, opt RestoreOptions, p RestorePlan) (done engin
 			return done, fmt.Errorf("the exported keys: %w", err)
 		}
 	}
-	r := restorer{opt: opt, plan: p, dir: dir, unpacker: unpacker{opt.Target, opt.Keys, opt.Progress}}
+	r := restorer{opt: opt, plan: p, dir: dir, unpacker: unpacker{target: opt.Target, keys: opt.Keys, progress: opt.Progress}}
 	if done, err = r.run(ctx); err != nil {
 		return done, err
 	}

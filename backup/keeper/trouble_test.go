@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"filippo.io/age"
 
@@ -37,6 +38,24 @@ func TestSharedTarget(t *testing.T) {
 	}
 }
 
+// TestVerificationIsPaced: a verification leaves the disk to the server, as a full backup does.
+func TestVerificationIsPaced(t *testing.T) {
+	r := newRig(t)
+	for range 3 { // 6 MB
+		r.sendMany(100, strings.Repeat("A long text. ", 1500))
+	}
+	k := must[*keeper.Keeper](t)(keeper.Start(r.opt))
+	must[backup.Name](t)(k.Full(context.Background()))
+	k.Stop()
+	r.opt.Pace = 4 << 20
+	k = must[*keeper.Keeper](t)(keeper.Start(r.opt))
+	defer k.Stop()
+	// The last megabyte of a file is not waited for.
+	if v := must[keeper.Verification](t)(k.Verify(context.Background())); v.Took < time.Second {
+		t.Errorf("it took %v to write 6 MB at %d bytes a second", v.Took, r.opt.Pace)
+	}
+}
+
 // TestVerificationIsRemembered: what the last verification found is known after a restart.
 func TestVerificationIsRemembered(t *testing.T) {
 	r := newRig(t)
@@ -48,7 +67,7 @@ func TestVerificationIsRemembered(t *testing.T) {
 	if s := k.Status(); s.VerifiedAt.IsZero() || s.VerifyError != "" {
 		t.Errorf("after a good one: %+v", s)
 	}
-	for _, path := range objects(t, r.target) {
+	for _, path := range r.files() {
 		if err := os.WriteFile(path, flipped(must[[]byte](t)(os.ReadFile(path)), 2000), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -149,7 +168,7 @@ func TestVerifyWithoutCheckpoint(t *testing.T) {
 	k := must[*keeper.Keeper](t)(keeper.Start(r.opt))
 	defer k.Stop()
 	must[backup.Name](t)(k.Full(context.Background()))
-	for _, path := range objects(t, r.target) {
+	for _, path := range r.files() {
 		if bytes.Contains(must[[]byte](t)(os.ReadFile(path)), []byte(`"checkpoint":`)) {
 			t.Fatal("the backup has a checkpoint")
 		}

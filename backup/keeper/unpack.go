@@ -18,6 +18,7 @@ type unpacker struct {
 	target   backup.Target
 	keys     backup.Keys
 	progress func(what string)
+	pace     int64 // bytes a second that are written at most; 0 is any
 }
 
 // unpacked is a database that was put together, as after a crash.
@@ -34,6 +35,7 @@ func (u *unpacker) unpack(ctx context.Context, plan backup.Plan, dir string, unt
 	err = withObject(ctx, u.target, plan.Full.String(), func(r *backup.Reader) error {
 		m := &r.Manifest
 		got.records, got.newest, got.checkpoint = m.Records, moment{Time: m.LastTime, At: m.To}, m.Checkpoint
+		r.Pace = u.pace
 		return r.Unpack(ctx, u.keys, dir)
 	})
 	if err != nil {
@@ -65,6 +67,7 @@ func (u *unpacker) extend(ctx context.Context, w *kv.LogWriter, e backup.Entry, 
 		if r.Manifest.To <= w.Position() && (until.IsZero() || !r.Manifest.LastTime.After(until)) {
 			return nil // it is there already
 		}
+		r.Pace = u.pace
 		if err := r.Unpack(ctx, u.keys, part); err != nil {
 			return err
 		}

@@ -89,7 +89,7 @@ func verify(ctx context.Context, opt Options, installation string) (v Verificati
 	if err != nil {
 		return v, err
 	}
-	u := &unpacker{target: opt.Target, keys: opt.Keys, progress: func(string) {}}
+	u := &unpacker{target: opt.Target, keys: opt.Keys, progress: func(string) {}, pace: opt.Pace}
 	v, err = u.verify(ctx, source.newest, opt.Dir)
 	if err == nil && v.Depth == DepthDigests && !opt.Keys.None() {
 		err = fmt.Errorf("%s: %w: none of the keys that were given opens it", v.Name, backup.ErrKey)

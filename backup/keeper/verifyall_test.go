@@ -68,6 +68,21 @@ func (r *rig) objects() (names []string) {
 	return names
 }
 
+// files are those of the objects: the target is a directory.
+func (r *rig) files() (paths []string) {
+	r.t.Helper()
+	for _, name := range r.objects() {
+		paths = append(paths, filepath.Join(r.target, name))
+	}
+	return paths
+}
+
+// logs are the objects of shipped changes.
+func (r *rig) logs() []string {
+	r.t.Helper()
+	return slices.DeleteFunc(r.objects(), func(name string) bool { return !strings.Contains(name, "/log-") })
+}
+
 // TestVerifyAll: every backup in a target is restored and read, with all that was shipped after it, of every installation, and every
 // export. Whatever object is damaged, the one that it belongs to is named, and no other.
 func TestVerifyAll(t *testing.T) {
@@ -196,12 +211,7 @@ func TestVerifyMissingChanges(t *testing.T) {
 		r.shipped(k)
 	}
 	k.Stop()
-	var logs []string
-	for _, name := range r.objects() {
-		if strings.Contains(name, "/log-") {
-			logs = append(logs, name)
-		}
-	}
+	logs := r.logs()
 	if len(logs) < 3 {
 		t.Fatalf("%q", logs)
 	}
