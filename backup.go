@@ -54,9 +54,9 @@ func (f *backupFlags) check(data string) error {
 		return &usageError{fmt.Sprintf("backups: %v; say --backup-recipient or --backup-plain", err)}
 	}
 	if f.Identity != "" {
-		identities, err := backup.ReadIdentities(f.Identity)
+		keys, err := f.keys()
 		if err == nil {
-			err = f.encryption().CheckKeys(backup.Keys{Identities: identities})
+			err = f.encryption().CheckKeys(keys)
 		}
 		if err != nil {
 			return &usageError{fmt.Sprintf("--backup-identity must open what is encrypted to --backup-recipient: %v", err)}
@@ -71,6 +71,14 @@ func (f *backupFlags) check(data string) error {
 	return nil
 }
 
+// keys open what is encrypted; none if there is no --backup-identity.
+func (f *backupFlags) keys() (k backup.Keys, err error) {
+	if f.Identity != "" {
+		k.Identities, err = backup.ReadIdentities(f.Identity)
+	}
+	return k, err
+}
+
 // startBackups begins to make backups, if that is asked for.
 func (s *server) startBackups() error {
 	f := s.flags.Backup
@@ -81,15 +89,14 @@ func (s *server) startBackups() error {
 	if err != nil {
 		return fmt.Errorf("--backup-to: %w", err)
 	}
+	keys, err := f.keys()
+	if err != nil {
+		return fmt.Errorf("--backup-identity: %w", err)
+	}
 	opt := keeper.Options{
-		Engine: s.eng, Product: version, Dir: s.flags.Data, Target: target, Encryption: f.encryption(),
+		Engine: s.eng, Product: version, Dir: s.flags.Data, Target: target, Encryption: f.encryption(), Keys: keys,
 		Keep:     backup.Keep{Last: f.KeepLast, Daily: f.KeepDaily, Weekly: f.KeepWeekly, Monthly: f.KeepMonthly},
 		Schedule: f.Schedule, Verify: f.VerifySchedule, Ship: f.Ship, MaxAge: f.MaxAge, Pace: int64(f.Pace), Log: s.log,
-	}
-	if f.Identity != "" {
-		if opt.Keys.Identities, err = backup.ReadIdentities(f.Identity); err != nil {
-			return fmt.Errorf("--backup-identity: %w", err)
-		}
 	}
 	if s.backups, err = keeper.Start(opt); err != nil {
 		return fmt.Errorf("backups: %w", err)
