@@ -79,6 +79,7 @@ type Status struct {
 	FullDue        bool        // the chain is broken, or the last full backup failed: one is made as soon as it can be
 	VerifyDue      bool        // the last verification found out nothing, for lack of the target or of space: it is tried again
 	Connected      bool        // the target was listed: what there is in it is known
+	Other          backup.Name // the newest full backup in the target, if this installation was found new and empty there; else zero
 }
 
 const (
@@ -214,6 +215,9 @@ func (k *Keeper) failing() string {
 // Warnings say in words what is not as it should be.
 func (k *Keeper) Warnings() (all []string) {
 	s, now := k.Status(), k.opt.Now()
+	if s.Other != (backup.Name{}) && k.empty() {
+		all = append(all, s.otherWarning())
+	}
 	switch {
 	case s.FullAt.IsZero() && s.Connected:
 		all = append(all, "There is no backup yet.")

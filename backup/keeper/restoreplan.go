@@ -79,7 +79,7 @@ func choose(c backup.Catalogue, installation, wanted string) (s source, err erro
 		return s, fmt.Errorf("%w: there is no full backup in the target, or none of the installation", backup.ErrNotFound)
 	}
 	if found[0].Installation != found[len(found)-1].Installation {
-		return s, fmt.Errorf("%w: the target holds backups of several installations, %s and %s among them: name one", backup.ErrInvalid,
+		return s, fmt.Errorf("%w: the target holds backups of several installations, %s and %s among them: name one (--installation)", backup.ErrInvalid,
 			found[0].Installation, found[len(found)-1].Installation)
 	}
 	if wanted != "" {

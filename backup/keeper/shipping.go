@@ -90,6 +90,9 @@ func (k *Keeper) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if len(list) == 0 {
+		k.lookForOther(ctx)
+	}
 	k.note(func(st *Status) { st.Connected = true })
 	for _, series := range backup.NewCatalogue(list).Series {
 		if series.Installation != installation || series.Epoch != epoch {

@@ -38,6 +38,33 @@ func TestSharedTarget(t *testing.T) {
 	}
 }
 
+// TestLostInstallation: where a service that starts by itself began anew in the place of what was lost, it says so until somebody uses it.
+func TestLostInstallation(t *testing.T) {
+	r := newRig(t)
+	k := must[*keeper.Keeper](t)(keeper.Start(r.opt))
+	eventually(t, "the first full backup", func() bool { return !k.Status().FullAt.IsZero() && !k.Status().FullDue })
+	if s := k.Status(); s.Other != (backup.Name{}) {
+		t.Errorf("in an empty target it found %+v", s.Other)
+	}
+	k.Stop()
+	lost, _ := r.eng.Installation()
+	r.close()
+	r.open(t.TempDir())
+	k = must[*keeper.Keeper](t)(keeper.Start(r.opt))
+	defer k.Stop()
+	eventually(t, "the target is listed", func() bool { return k.Status().Connected })
+	warns := func() bool {
+		return slices.ContainsFunc(k.Warnings(), func(w string) bool { return strings.Contains(w, "backups of another, "+lost+",") })
+	}
+	if !warns() {
+		t.Errorf("an empty installation beside the backups of another: %q", k.Warnings())
+	}
+	must[engine.Workspace](t)(r.eng.Admin().CreateWorkspace("First", "mini", "UTC"))
+	if warns() {
+		t.Errorf("with a workspace: %q", k.Warnings())
+	}
+}
+
 // TestVerificationIsPaced: a verification leaves the disk to the server, as a full backup does.
 func TestVerificationIsPaced(t *testing.T) {
 	r := newRig(t)
