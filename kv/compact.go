@@ -26,6 +26,9 @@ const compactSuffix = ".compact"
 // compactSlack is how much of the disk a compaction leaves beside the reserve.
 const compactSlack = 16 << 20
 
+// compactPart is how many bytes one transaction of a compaction takes, or a little more.
+const compactPart = 4 << 20
+
 // A Compaction is what a compaction made of the file.
 type Compaction struct {
 	Before, After int64 // bytes on the disk
@@ -280,7 +283,7 @@ func (p *compactor) bucket(names [][]byte, from *bolt.Bucket) error {
 
 // next makes way for so many bytes more: it begins another transaction if this one is large.
 func (p *compactor) next(bytes int) error {
-	if p.size += int64(bytes); p.size > steadyBytes {
+	if p.size += int64(bytes); p.size > compactPart {
 		if err := p.commit(); err != nil {
 			return err
 		}
