@@ -67,8 +67,8 @@ func nextPart(ctx context.Context, tell Progress) func(part string) error {
 	}
 }
 
-// checkPace is how fast a check copies a running database, in bytes a second.
-const checkPace = 64 << 20
+// carePace is how many bytes a second a check, or a compaction, of a running server copies, so that requests hardly wait for it.
+const carePace = 16 << 20
 
 func (e *Engine) checkCopy(dir string, next func(part string) error) (r FileReport, err error) {
 	if err := next("copying"); err != nil {
@@ -79,7 +79,7 @@ func (e *Engine) checkCopy(dir string, next func(part string) error) (r FileRepo
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	path := filepath.Join(dir, DatabaseName)
-	log, err := e.db.CopyTo(context.Background(), path, checkPace)
+	log, err := e.db.CopyTo(context.Background(), path, carePace)
 	if err != nil {
 		return r, err
 	}
@@ -132,7 +132,7 @@ func (e *Engine) Compact(ctx context.Context, tell Progress) (c kv.Compaction, e
 		return c, busy(kv.ErrBusy)
 	}
 	defer e.caring.Unlock()
-	c, err = e.db.Compact(ctx, func(done, total int64) { tell("compacting", done, total) })
+	c, err = e.db.Compact(ctx, carePace, func(done, total int64) { tell("compacting", done, total) })
 	switch {
 	case errors.Is(err, kv.ErrBusy):
 		return c, busy(err)
@@ -167,7 +167,7 @@ func CompactStopped(dir string, tell Progress) (c kv.Compaction, err error) {
 	if err != nil {
 		return c, err
 	}
-	c, err = db.Compact(context.Background(), func(done, total int64) { tell("compacting", done, total) })
+	c, err = db.Compact(context.Background(), 0, func(done, total int64) { tell("compacting", done, total) })
 	return c, errors.Join(err, db.Close())
 }
 

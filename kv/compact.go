@@ -27,7 +27,7 @@ const compactSuffix = ".compact"
 const compactSlack = 16 << 20
 
 // compactPart is how many bytes one transaction of a compaction takes, or a little more.
-const compactPart = 4 << 20
+const compactPart = 1 << 20
 
 // A Compaction is what a compaction made of the file.
 type Compaction struct {
@@ -46,12 +46,14 @@ func (db *DB) CompactNeeds() (needs, free int64) {
 // of [Options.Overlay]: then it gives up, and nothing was changed. Only while the files are exchanged, for a rename and a sync,
 // nothing is moved from the overlay; commits wait for it not even then.
 //
+// It copies and compares no more than pace bytes a second, unless the overlay fills faster than that would take; 0 is any.
+//
 // Progress, unless it is nil, is told how many of about how many bytes were copied and compared. It is called often.
 //
 // Errors: [ErrBusy], [ErrNoRoom], [ErrOverrun], [ErrStopped], [ErrDamaged] if the file is, that of ctx; with all of these nothing
 // happened.
 // [ErrUnknown] if nobody knows which file a power cut would leave; each of them is whole, and db takes no more writes.
-func (db *DB) Compact(ctx context.Context, progress func(done, total int64)) (c Compaction, err error) {
+func (db *DB) Compact(ctx context.Context, pace int64, progress func(done, total int64)) (c Compaction, err error) {
 	if !db.copying.TryLock() {
 		return c, ErrBusy
 	}
@@ -60,7 +62,7 @@ func (db *DB) Compact(ctx context.Context, progress func(done, total int64)) (c 
 	if err := db.settle(); err != nil {
 		return c, err
 	}
-	old, err := db.exchange(&compactor{ctx: ctx, db: db, progress: progress}, &c)
+	old, err := db.exchange(&compactor{ctx: ctx, db: db, pace: pace, lookedAt: began, progress: progress}, &c)
 	if err != nil {
 		return c, fmt.Errorf("compacting %q: %w", db.path, err)
 	}
@@ -139,10 +141,12 @@ func onDisk(f *os.File) int64 {
 type compactor struct {
 	ctx      context.Context // only as long as the one call
 	db       *DB
+	pace     int64 // bytes a second; 0: any
 	progress func(done, total int64)
 	done     int64 // bytes of keys and values that were copied or compared
 	total    int64 // about
 	looked   int64 // done when it last looked whether to go on
+	lookedAt time.Time
 
 	to    *bolt.DB
 	tx    *bolt.Tx
@@ -304,15 +308,34 @@ func (p *compactor) next(bytes int) error {
 // count tells of progress, and from time to time whether to go on.
 func (p *compactor) count(bytes int) error {
 	p.done += int64(bytes)
-	if p.done-p.looked < 1<<20 && p.looked > 0 {
+	since := p.done - p.looked
+	if since < 1<<20 && p.looked > 0 {
 		return nil
 	}
-	p.looked = p.done
 	if p.progress != nil {
 		p.progress(min(p.done, p.total), p.total)
 	}
+	p.rest(since)
+	p.looked, p.lookedAt = p.done, time.Now()
 	return errors.Join(p.ctx.Err(), p.db.mayCompact())
 }
+
+// rest waits until so many bytes may have been done since the last look. It does not when the overlay, of what it may fill meanwhile, has
+// filled a larger part than was done of the work.
+func (p *compactor) rest(bytes int64) {
+	done, filled := float64(p.done)/float64(p.total), float64(p.db.pending())/float64(p.db.compactMost())
+	if p.pace == 0 || filled > done {
+		return
+	}
+	due := float64(bytes) / float64(p.pace) * float64(time.Second)
+	select {
+	case <-p.ctx.Done():
+	case <-time.After(time.Duration(due) - time.Since(p.lookedAt)):
+	}
+}
+
+// compactMost is how many bytes of changes may wait in memory before a compaction gives up.
+func (db *DB) compactMost() int64 { return db.opt.Overlay / 4 * 3 }
 
 // mayCompact tells why a compaction must not go on.
 func (db *DB) mayCompact() error {
@@ -323,7 +346,7 @@ func (db *DB) mayCompact() error {
 		return ErrStopped
 	}
 	room := db.Room()
-	if room.Pending > db.opt.Overlay/4*3 {
+	if room.Pending > db.compactMost() {
 		return fmt.Errorf("%w: they fill three quarters of the overlay of %d bytes", ErrOverrun, db.opt.Overlay)
 	}
 	if room.Free < db.opt.Reserve+compactSlack/2 {

@@ -108,7 +108,7 @@ func TestCompactWithoutRename(t *testing.T) {
 	defer checkAndClose(t, db)
 	want := hollow(t, db)
 	d.renameErr = unix.EIO
-	if _, err := db.Compact(context.Background(), nil); !errors.Is(err, unix.EIO) {
+	if _, err := db.Compact(context.Background(), 0, nil); !errors.Is(err, unix.EIO) {
 		t.Errorf("Compact = %v", err)
 	}
 	d.renameErr = nil
@@ -128,7 +128,7 @@ func TestCompactWithoutSync(t *testing.T) {
 	}
 	want := hollow(t, db)
 	d.syncErr = unix.EIO
-	if _, err := db.Compact(context.Background(), nil); !errors.Is(err, ErrUnknown) {
+	if _, err := db.Compact(context.Background(), 0, nil); !errors.Is(err, ErrUnknown) {
 		t.Errorf("Compact = %v, want %v", err, ErrUnknown)
 	}
 	if err := try(db, func(tx *Tx) error { notes.Put(tx, []byte("k"), note{}); return nil }); !errors.Is(err, ErrStopped) {
@@ -149,7 +149,7 @@ func TestCompactWithoutRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer checkAndClose(t, db)
-	if _, err := db.Compact(context.Background(), nil); !errors.Is(err, ErrNoRoom) {
+	if _, err := db.Compact(context.Background(), 0, nil); !errors.Is(err, ErrNoRoom) {
 		t.Errorf("Compact = %v, want %v", err, ErrNoRoom)
 	}
 	noStale(t, path)
@@ -166,7 +166,7 @@ func TestCompactGivesUp(t *testing.T) {
 	}})
 	want = hollow(t, db)
 	size := fileSize(t, db.path)
-	if _, err := db.Compact(context.Background(), nil); !errors.Is(err, ErrOverrun) {
+	if _, err := db.Compact(context.Background(), 0, nil); !errors.Is(err, ErrOverrun) {
 		t.Errorf("Compact = %v, want %v", err, ErrOverrun)
 	}
 	noStale(t, db.path)
@@ -197,7 +197,7 @@ func TestCompactDamaged(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.abandon()
-	if _, err := db.Compact(context.Background(), nil); !errors.Is(err, ErrDamaged) {
+	if _, err := db.Compact(context.Background(), 0, nil); !errors.Is(err, ErrDamaged) {
 		t.Errorf("Compact = %v, want %v", err, ErrDamaged)
 	}
 	noStale(t, path)
@@ -213,7 +213,7 @@ func TestCompactExcludes(t *testing.T) {
 		if step != "copied" {
 			return
 		}
-		if _, err := db.Compact(context.Background(), nil); !errors.Is(err, ErrBusy) {
+		if _, err := db.Compact(context.Background(), 0, nil); !errors.Is(err, ErrBusy) {
 			t.Errorf("a second one: %v, want %v", err, ErrBusy)
 		}
 		go func() {
@@ -232,7 +232,7 @@ func TestCompactExcludes(t *testing.T) {
 	holds(t, "the copy", openTest(t, target, Options{}), want)
 	db.copying.RLock()
 	defer db.copying.RUnlock()
-	if _, err := db.Compact(context.Background(), nil); !errors.Is(err, ErrBusy) {
+	if _, err := db.Compact(context.Background(), 0, nil); !errors.Is(err, ErrBusy) {
 		t.Errorf("during a copy: %v, want %v", err, ErrBusy)
 	}
 }
@@ -250,7 +250,7 @@ func TestCloseEndsACompaction(t *testing.T) {
 		<-db.done
 	}})
 	want := hollow(t, db)
-	if _, err := db.Compact(context.Background(), nil); !errors.Is(err, ErrStopped) {
+	if _, err := db.Compact(context.Background(), 0, nil); !errors.Is(err, ErrStopped) {
 		t.Errorf("Compact = %v, want %v", err, ErrStopped)
 	}
 	if err := <-closed; err != nil {
@@ -326,7 +326,7 @@ func helpCompact(path string) {
 		}()
 	}
 	for {
-		switch _, err := db.Compact(context.Background(), nil); {
+		switch _, err := db.Compact(context.Background(), 0, nil); {
 		case err == nil:
 			_, _ = os.Stdout.WriteString("compacted\n")
 		case !errors.Is(err, ErrOverrun):

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // hollow makes most of a database's file free pages, and returns what is left in it.
@@ -78,7 +79,7 @@ func (m model) note(t *testing.T, db *DB, key, text string) {
 
 func compact(t *testing.T, db *DB) Compaction {
 	t.Helper()
-	c, err := db.Compact(context.Background(), nil)
+	c, err := db.Compact(context.Background(), 0, nil)
 	if err != nil {
 		t.Fatalf("Compact = %v", err)
 	}
@@ -99,7 +100,7 @@ func TestCompact(t *testing.T) {
 	want := hollow(t, db)
 	before := fileSize(t, path)
 	var told []int64
-	c, err := db.Compact(context.Background(), func(done, total int64) {
+	c, err := db.Compact(context.Background(), 0, func(done, total int64) {
 		if told = append(told, done); done > total {
 			t.Errorf("%d of %d bytes are done", done, total)
 		}
@@ -142,6 +143,41 @@ func TestCompact(t *testing.T) {
 }
 
 // Writers and readers go on while the file is compacted, again and again; readers see one state.
+// A compaction takes the time that its pace asks for.
+func TestCompactIsPaced(t *testing.T) {
+	t.Parallel()
+	db := openTest(t, tempPath(t), Options{})
+	want := hollow(t, db)
+	const pace = 16 << 20
+	var copied int64
+	began := time.Now()
+	if _, err := db.Compact(t.Context(), pace, func(done, _ int64) { copied = done }); err != nil {
+		t.Fatal(err)
+	}
+	if took, least := time.Since(began), time.Duration(copied)*time.Second/pace; took < least || copied < 2<<20 {
+		t.Errorf("%d bytes took %v, want %v or more", copied, took, least)
+	}
+	holds(t, "at its pace", db, want)
+}
+
+// It keeps no pace at which the changes that come meanwhile would end it.
+func TestCompactHurries(t *testing.T) {
+	t.Parallel()
+	db := openTest(t, tempPath(t), Options{Overlay: 4 << 20})
+	want := hollow(t, db)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	_, err := db.Compact(ctx, 1<<10, func(_, _ int64) {
+		for n := 0; db.pending() < db.compactMost()*9/10; n++ {
+			want.note(t, db, fmt.Sprint(n), long(10_000))
+		}
+	})
+	if err != nil {
+		t.Errorf("Compact = %v", err)
+	}
+	holds(t, "hurried", db, want)
+}
+
 func TestCompactUnderLoad(t *testing.T) {
 	t.Parallel()
 	path := tempPath(t)
@@ -156,7 +192,7 @@ func TestCompactUnderLoad(t *testing.T) {
 	}
 	compacted, commits := 0, db.Stats().Commits
 	for range 15 {
-		switch _, err := db.Compact(context.Background(), nil); {
+		switch _, err := db.Compact(context.Background(), 0, nil); {
 		case err == nil:
 			compacted++
 		case !errors.Is(err, ErrOverrun):

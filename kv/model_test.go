@@ -359,7 +359,7 @@ func (m *machine) check(t *rapid.T) {
 }
 
 func (m *machine) compact(t *rapid.T) {
-	if _, err := m.db.Compact(context.Background(), nil); err != nil {
+	if _, err := m.db.Compact(context.Background(), 0, nil); err != nil {
 		t.Fatalf("Compact = %v", err)
 	}
 	m.db.bolt.Load().StrictMode = true

@@ -1,7 +1,7 @@
 #!/bin/bash
 # What backups cost the server beside them, measured in one run: the throughput of POST /api/messages with and without shipping, a
-# round of each in turn, and its latency at a steady rate alone, during full backups, and during verifications. Needs Go, curl, jq, and
-# a machine on which nothing else runs.
+# round of each in turn, and its latency at a steady rate alone and during full backups, verifications, checks and compactions. Needs Go,
+# curl, jq, and a machine on which nothing else runs.
 #
 #     testdata/backup/cost.sh [ROUNDS] [SECONDS] [STORED] [RATE]
 set -euo pipefail
@@ -44,6 +44,13 @@ load() {
 	"$tuco" bench --url "http://127.0.0.1:$port" --key-file "$work/$name.keys" --data "$work/$name" --no-ceilings --duration "${seconds}s" --warmup 1s --json "$@" |
 		jq -r '[.operations[0].perSecond, .operations[0].p50Ms, .operations[0].p99Ms, (.written.deviceBytesPerMessage // 0), ([.refusals[]?.count] | add // 0)] | @tsv'
 }
+# care WHAT: once
+care() {
+	case $1 in
+	create | verify) "$tuco" backup "$1" --data "$work/shipped" --json ;;
+	*) "$tuco" "$1" --data "$work/shipped" --json ;;
+	esac
+}
 median() { sort -g | awk '{ v[NR] = $1 } END { print (NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2) }'; }
 
 start plain 18431
@@ -70,10 +77,10 @@ load shipped 18432 --messages "$stored" --duration 1s >/dev/null
 echo "database: $(du -sm "$work/shipped/tuco.db" | cut -f1) MiB; $rate requests a second"
 printf 'round\tbeside\trequests/s\tp50 ms\tp99 ms\tdevice bytes/message\trefusals\n'
 for round in $(seq "$rounds"); do
-	for beside in nothing create verify; do
+	for beside in nothing create verify check compact; do
 		touch "$work/go"
 		if [ $beside != nothing ]; then
-			(while [ -e "$work/go" ]; do "$tuco" backup $beside --data "$work/shipped" --json >>"$work/$beside.out" || sleep 1; done) &
+			(while [ -e "$work/go" ]; do care $beside >>"$work/$beside.out" || sleep 1; done) &
 			other=$!
 		fi
 		printf '%s\t%s\t%s\n' "$round" $beside "$(load shipped 18432 --rate "$rate")" | tee -a "$work/latency"
@@ -82,7 +89,7 @@ for round in $(seq "$rounds"); do
 	done
 done
 n=$(awk '$2 == "nothing" { print $5 }' "$work/latency" | median)
-for beside in create verify; do
+for beside in create verify check compact; do
 	b=$(awk -v k=$beside '$2 == k { print $5 }' "$work/latency" | median)
 	echo "p99, median: $n ms alone, $b ms during $beside ($(jq -s length "$work/$beside.out") times): $(awk "BEGIN { printf \"%.2f\", $b / $n }")"
 done
