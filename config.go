@@ -61,29 +61,40 @@ func (s *settings) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any,
 		text, err := os.ReadFile(name)
 		return strings.TrimSpace(string(text)), err
 	}
-	if v, ok := s.file[flag.Name]; ok {
-		return flagValue(v), nil
+	v, ok := s.file[flag.Name]
+	if !ok {
+		return nil, nil
 	}
-	return nil, nil
+	value, err := flagValue(v, flag.IsSlice())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.name, err)
+	}
+	return value, nil
 }
 
 // flagValue is a value of the file as it would stand on the command line: so that it is judged alike.
-func flagValue(v jsontext.Value) any {
-	switch v.Kind() {
-	case '[':
-		list, _ := members(v) // checked when the file was read
-		values := make([]any, len(list))
-		for i, m := range list {
-			values[i] = flagValue(m.value)
+func flagValue(v jsontext.Value, list bool) (any, error) {
+	switch kind := v.Kind(); {
+	case kind == '[' && list:
+		ms, err := members(v)
+		values := make([]any, len(ms))
+		for i, m := range ms {
+			if values[i], err = flagValue(m.value, false); err != nil {
+				return nil, err
+			}
 		}
-		return values
-	case '"':
-		if s, err := jsontext.AppendUnquote(nil, v); err == nil {
-			return string(s)
-		}
+		return values, err
+	case kind == '"':
+		text, err := jsontext.AppendUnquote(nil, v)
+		return string(text), err
+	case kind == '0', kind == 't', kind == 'f':
+		return v.String(), nil
+	default:
+		return nil, fmt.Errorf("%s stands where one string, number, true or false belongs", kindNames[kind]) // v may be a secret
 	}
-	return v.String()
 }
+
+var kindNames = map[jsontext.Kind]string{'[': "a list", '{': "an object", 'n': "null"}
 
 func fromEnv(flag *kong.Flag) (name string, set bool) {
 	for _, name := range flag.Envs {

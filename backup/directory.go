@@ -51,6 +51,9 @@ func (d directory) failed(doing, name string, err error) error {
 		errors.Is(err, ErrExists), errors.Is(err, ErrNotFound), errors.Is(err, ErrUnavailable):
 		return fmt.Errorf("%s %s in %s: %w", doing, name, d.path, full)
 	}
+	if errors.Is(err, unix.EROFS) {
+		err = fmt.Errorf("%w, or a unit that may not write to it: see ReadWritePaths in systemd.exec(5)", err)
+	}
 	return fmt.Errorf("%s %s in %s: %w: %w", doing, name, d.path, ErrUnavailable, err)
 }
 

@@ -13,7 +13,8 @@ import (
 
 func openDir(t *testing.T, dir string) Target { return must1(OpenTarget(dir))(t) }
 
-// TestDirectoryFull: too little room is found before anything is written, and when it runs out on the way.
+// TestDirectoryFull: too little room is found before anything is written, and when it runs out on the way. Where nothing may be written,
+// the error says what may be the cause.
 func TestDirectoryFull(t *testing.T) {
 	content := randomContent(6 << 20)
 	t.Run("before", func(t *testing.T) {
@@ -38,6 +39,17 @@ func TestDirectoryFull(t *testing.T) {
 			t.Errorf("filled on the way: %v", err)
 		}
 		onlyFiles(t, filepath.Join(dir, "a"), "small")
+	})
+	t.Run("read-only", func(t *testing.T) {
+		dir := t.TempDir()
+		if err := unix.Mount("none", dir, "tmpfs", unix.MS_RDONLY, ""); err != nil {
+			t.Skip("no tmpfs can be mounted: ", err)
+		}
+		t.Cleanup(func() { unix.Unmount(dir, 0) })
+		err := openDir(t, dir).Put(t.Context(), "a/b", bytes.NewReader(content[:10]))
+		if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "ReadWritePaths") {
+			t.Errorf("Put = %v", err)
+		}
 	})
 	t.Run("on the way", func(t *testing.T) {
 		dir := t.TempDir()

@@ -40,7 +40,11 @@ func (k *Keeper) Full(ctx context.Context) (backup.Name, error) {
 			s.FullBytes = size
 		}
 	})
-	k.opt.Log.Info().Str("name", name.String()).Int64("bytes", size).Dur("took", k.opt.Now().Sub(began)).Msg("full backup made")
+	if size > 0 {
+		k.opt.Log.Info().Str("name", name.String()).Int64("bytes", size).Dur("took", k.opt.Now().Sub(began)).Msg("full backup made")
+	} else {
+		k.opt.Log.Info().Str("name", name.String()).Msg("no full backup made: nothing has changed since this one")
+	}
 	if err := k.retire(ctx); err != nil {
 		k.failed(retireFailed, err)
 	} else {
