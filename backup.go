@@ -20,8 +20,8 @@ type backupFlags struct {
 	Recipient      []string      `help:"Public age key to which backups are encrypted; may be given more than once. Its private key opens them: keep that elsewhere." placeholder:"AGE1…"`
 	Plain          bool          `help:"Do not encrypt backups."`
 	Identity       string        `help:"File of private age keys with which the server verifies its own backups; without it only their digests are compared." type:"path" placeholder:"FILE"`
-	Schedule       string        `help:"When full backups are made, as cron writes it, in UTC." default:"17 2 * * *" placeholder:"CRON"`
-	VerifySchedule string        `help:"When the newest backup is restored into a scratch directory and read, as cron writes it, in UTC." default:"41 3 * * *" placeholder:"CRON"`
+	Schedule       string        `help:"When full backups are made, as cron writes it, in UTC; empty: never." default:"17 2 * * *" placeholder:"CRON"`
+	VerifySchedule string        `help:"When the newest backup is restored into a scratch directory and read, as cron writes it, in UTC; empty: never." default:"41 3 * * *" placeholder:"CRON"`
 	Ship           time.Duration `help:"How far the shipped changes may be behind: what a lost disk costs." default:"5s"`
 	MaxAge         time.Duration `help:"Age of the newest full backup from which on it is warned of." default:"26h"`
 	Pace           size          `help:"Bytes a second at which a full backup reads the database, and a verification unpacks it; 0 is any." default:"16MiB" placeholder:"SIZE"`
@@ -45,10 +45,20 @@ func (f *backupFlags) encryption() backup.Encryption {
 	return backup.Encryption{Recipients: f.Recipient, Plain: f.Plain}
 }
 
+func (f *backupFlags) keep() backup.Keep {
+	return backup.Keep{Last: f.KeepLast, Daily: f.KeepDaily, Weekly: f.KeepWeekly, Monthly: f.KeepMonthly}
+}
+
 // check finds what can't be meant, before anything is opened.
 func (f *backupFlags) check(data string) error {
 	if f.To == "" {
+		if len(f.Recipient) > 0 || f.Plain {
+			return &usageError{"--backup-recipient and --backup-plain are of use with --backup-to only: no backups would be made"}
+		}
 		return nil
+	}
+	if _, err := backup.OpenTarget(f.To); err != nil {
+		return &usageError{fmt.Sprintf("--backup-to: %v", err)}
 	}
 	if err := f.encryption().Check(); err != nil {
 		return &usageError{fmt.Sprintf("backups: %v; say --backup-recipient or --backup-plain", err)}
@@ -64,6 +74,15 @@ func (f *backupFlags) check(data string) error {
 	}
 	if f.Ship <= 0 || f.MaxAge <= 0 {
 		return &usageError{"--backup-ship and --backup-max-age must be more than 0"}
+	}
+	if f.keep().Check() != nil {
+		return &usageError{"--backup-keep-last, --backup-keep-daily, --backup-keep-weekly and --backup-keep-monthly must not be negative"}
+	}
+	if err := keeper.CheckSchedule(f.Schedule); err != nil {
+		return &usageError{fmt.Sprintf("--backup-schedule: %v", err)}
+	}
+	if err := keeper.CheckSchedule(f.VerifySchedule); err != nil {
+		return &usageError{fmt.Sprintf("--backup-verify-schedule: %v", err)}
 	}
 	if !isBucket(f.To) && within(f.To, data) {
 		return &usageError{fmt.Sprintf("--backup-to: %q is in the data directory: what loses the one loses the other; name a place on another disk or machine", f.To)}
@@ -95,8 +114,7 @@ func (s *server) startBackups() error {
 	}
 	opt := keeper.Options{
 		Engine: s.eng, Product: version, Dir: s.flags.Data, Target: target, Encryption: f.encryption(), Keys: keys,
-		Keep:     backup.Keep{Last: f.KeepLast, Daily: f.KeepDaily, Weekly: f.KeepWeekly, Monthly: f.KeepMonthly},
-		Schedule: f.Schedule, Verify: f.VerifySchedule, Ship: f.Ship, MaxAge: f.MaxAge, Pace: int64(f.Pace), Log: s.log,
+		Keep: f.keep(), Schedule: f.Schedule, Verify: f.VerifySchedule, Ship: f.Ship, MaxAge: f.MaxAge, Pace: int64(f.Pace), Log: s.log,
 	}
 	if s.backups, err = keeper.Start(opt); err != nil {
 		return fmt.Errorf("backups: %w", err)

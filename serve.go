@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -169,6 +170,9 @@ func (s *server) start() (err error) {
 	tune(f.Overlay)
 	if f.AuditRetention != 0 && f.AuditRetention < engine.MinAuditRetention {
 		return &usageError{fmt.Sprintf("--audit-retention must be at least %s", engine.MinAuditRetention)}
+	}
+	if slices.Contains(f.Anchor, "") {
+		return &usageError{"--anchor must name a place"}
 	}
 	if err := f.Backup.check(f.Data); err != nil {
 		return err
@@ -329,13 +333,12 @@ func (s *server) wait(signals, hangups <-chan os.Signal) error {
 	}
 }
 
-// lookForData ends the server when its database was removed or moved away: what is written to a file without a name is lost
-// with the process, and nobody would be told.
+// lookForData ends the server when its database was removed, moved away or replaced: what is written to a file without a name is
+// lost with the process, and nobody would be told.
 func (s *server) lookForData() {
-	_, err := os.Lstat(filepath.Join(s.flags.Data, engine.DatabaseName))
-	if errors.Is(err, os.ErrNotExist) && s.lost.CompareAndSwap(false, true) {
-		s.log.Error().Str("data", s.flags.Data).Msg("the database was removed or moved away; ending, so that nothing is accepted that would be lost")
-		s.ended <- fmt.Errorf("the database in %q was removed or moved away while it was used: put it back, or restore a backup", s.flags.Data)
+	if s.eng.DatabaseLost() && s.lost.CompareAndSwap(false, true) {
+		s.log.Error().Str("data", s.flags.Data).Msg("the database was removed, moved away or replaced; ending, so that nothing is accepted that would be lost")
+		s.ended <- fmt.Errorf("the database in %q was removed, moved away or replaced while it was used: put it back, or restore a backup", s.flags.Data)
 	}
 }
 

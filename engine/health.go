@@ -32,6 +32,9 @@ func (e *Engine) Warnings() []string {
 	return append(warnings, e.forwardWarnings()...)
 }
 
+// DatabaseLost tells whether the database was removed or moved away, or another one lies in its place.
+func (e *Engine) DatabaseLost() bool { return e.db.Lost() }
+
 // ReadOnlyReasons are all reasons, each once.
 var ReadOnlyReasons = []ReadOnlyReason{
 	ReadOnlyPastDue, ReadOnlySuspended, ReadOnlyLicenseExpired, ReadOnlyOperator, ReadOnlyMaintenance, ReadOnlyStorage,

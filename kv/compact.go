@@ -95,6 +95,8 @@ func (db *DB) exchange(p *compactor, c *Compaction) (*storeFile, error) {
 			c.After = c.Before
 			return nil, errors.Join(next.Close(), os.Remove(temp))
 		}
+		db.placing.Lock()
+		defer db.placing.Unlock()
 		if err = db.disk.rename(temp, db.path); err != nil {
 			err = errors.Join(err, next.Close())
 		}

@@ -117,6 +117,9 @@ func TestCompact(t *testing.T) {
 	if free := db.Stats().FreePages; free > 100 {
 		t.Errorf("%d pages are free", free)
 	}
+	if db.Lost() {
+		t.Error("the compacted file counts as another one")
+	}
 	holds(t, "at once", db, want)
 	for i := range 50 {
 		want.note(t, db, fmt.Sprint(i), long(2000))

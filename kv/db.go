@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -85,6 +86,7 @@ type DB struct {
 	awaited atomic.Int32          // how many wait for the applier
 
 	filing  sync.Mutex   // held by who writes to the file, or puts another in its place
+	placing sync.Mutex   // held while the file at path is not the open one
 	copying sync.RWMutex // held while the file is copied; for writing by a compaction
 	shown   uint64       // the number of the last version of the file; the applier's
 	over    atomic.Bool  // the file is closed
@@ -255,6 +257,19 @@ func (db *DB) reapply(group []changeSet, end Position) error {
 
 // Path returns the file's path.
 func (db *DB) Path() string { return db.path }
+
+// Lost tells whether the file was removed or moved away, or another one lies in its place: what is written to it then, no opening of
+// [DB.Path] finds.
+func (db *DB) Lost() bool {
+	db.placing.Lock()
+	defer db.placing.Unlock()
+	there, err := os.Stat(db.path)
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	open, err := db.bolt.Load().file.Stat()
+	return err == nil && !os.SameFile(open, there)
+}
 
 // Recovery tells what the opening found in the redo log.
 func (db *DB) Recovery() Recovery { return db.recovery }

@@ -132,6 +132,14 @@ func Start(opt Options) (*Keeper, error) {
 	return k, nil
 }
 
+// CheckSchedule tells why s can't be [Options.Schedule] or [Options.Verify].
+func CheckSchedule(s string) error {
+	if s != "" && gocron.NewDefaultCron(false).IsValid(s, time.UTC, time.Now()) != nil {
+		return fmt.Errorf("%q is not minute, hour, day, month and weekday as cron writes them, such as 17 2 * * *", s)
+	}
+	return nil
+}
+
 // RemoveTemporary removes what was left behind in a data directory by a process that died.
 func RemoveTemporary(dir string) error {
 	left, err := filepath.Glob(filepath.Join(dir, tempPrefix+"*"))
