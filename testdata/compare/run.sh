@@ -4,13 +4,14 @@
 #
 #   testdata/compare/run.sh [SECONDS] [ROUNDS]     10 seconds for each measurement, 2 rounds by default
 #
-# Each system gets the same requests from the same program over 64 connections (CONNECTIONS=N changes that) and keeps its
-# data on the same disk: a temporary directory, removed at the end (TMPDIR=DIR puts it elsewhere). Tuco and PostgreSQL
+# Each system gets the same requests from the same program over 64 connections (CONNECTIONS=N changes that), for 1,000 people of each of
+# 100 workspaces (CONTACTS, WORKSPACES), and keeps its data on the same disk: a temporary directory, removed at the end (TMPDIR=DIR puts it
+# elsewhere). It is empty at first, or holds STORED=N messages, which are sent before anything is measured. Tuco and PostgreSQL
 # make every message durable before they answer; PocketBase, as it comes, does not wait for the disk. A system that can't
 # be built or started is left out, and the script says why. Needs Go with its modules, and PostgreSQL's programs.
 set -euo pipefail
 cd "$(dirname "$0")"
-seconds=${1:-10} rounds=${2:-2} connections=${CONNECTIONS:-64} workspaces=${WORKSPACES:-100}
+seconds=${1:-10} rounds=${2:-2} connections=${CONNECTIONS:-64} workspaces=${WORKSPACES:-100} contacts=${CONTACTS:-1000} stored=${STORED:-0}
 
 for variable in "${!TUCO_@}"; do unset "$variable"; done # settings of a server that has nothing to do with this
 work=$(mktemp -d)
@@ -110,20 +111,32 @@ start_pocketbase() {
 	systems+=(pocketbase)
 }
 
-# measure SYSTEM OPERATION ROUND
-measure() {
-	local flags=(--json --no-ceilings --connections "$connections" --duration "${seconds}s" --mix "$2=100")
-	case $1 in
+# load SYSTEM FLAG...
+load() {
+	local system=$1 flags=(--json --no-ceilings --contacts "$contacts")
+	shift
+	case $system in
 	tuco) flags+=(--data "$work/tuco-data" --workspaces "$workspaces") ;;
 	postgres) flags+=(--url "http://127.0.0.1:$postgres_port" --key-file "$work/postgres.keys") ;;
 	pocketbase) flags+=(--url "http://127.0.0.1:$pocketbase_port" --key-file "$work/pocketbase.keys" --path /api/collections/messages/records) ;;
 	esac
+	"$work/tuco" bench "${flags[@]}" "$@"
+}
+
+# measure SYSTEM OPERATION ROUND
+measure() {
 	echo "round $3: $2, $1" >&2
-	"$work/tuco" bench "${flags[@]}" >"$work/results/$1-$2-$3.json"
+	load "$1" --connections "$connections" --duration "${seconds}s" --mix "$2=100" >"$work/results/$1-$2-$3.json"
 }
 
 start_postgres
 start_pocketbase
+if [ "$stored" -gt 0 ]; then
+	for system in "${systems[@]}"; do
+		echo "storing $stored messages: $system" >&2
+		load "$system" --connections 256 --messages "$stored" --duration 1s >/dev/null
+	done
+fi
 for round in $(seq "$rounds"); do
 	for operation in send get; do
 		for system in "${systems[@]}"; do
