@@ -133,6 +133,9 @@ func (d decider) addAgreement(in Agreement) (Agreement, error) {
 	if err := in.Controls.check(); err != nil {
 		return Agreement{}, err
 	}
+	if err := in.Controls.checkLists(); err != nil {
+		return Agreement{}, err
+	}
 	a, err := kv.Update(d.e.db, func(tx *kv.Tx) (Agreement, error) {
 		a := Agreement{
 			Workspace: d.workspace, Type: in.Type, Reference: in.Reference, From: in.From.UTC(), To: in.To.UTC(),

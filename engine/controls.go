@@ -90,6 +90,18 @@ func (c *Controls) check() error {
 	return nil
 }
 
+// checkLists refuses an empty list of who is allowed: it reads as nobody, and would stand for anybody. Agreements from
+// before this check have some, and mean anybody.
+func (c *Controls) checkLists() error {
+	switch {
+	case c.Employers != nil && len(c.Employers) == 0:
+		return Errorf(Invalid, "employers: name at least one, or leave it out to allow any")
+	case c.Countries != nil && len(c.Countries) == 0:
+		return Errorf(Invalid, "countries: name at least one, or leave it out to allow any")
+	}
+	return nil
+}
+
 // EffectiveControls are the strictest of all agreements in force at once.
 type EffectiveControls struct {
 	MaxDuration    time.Duration // never more than [MaxAccess]

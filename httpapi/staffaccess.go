@@ -1,9 +1,13 @@
 package httpapi
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"tuco/engine"
 )
@@ -347,11 +351,25 @@ func (s *Server) listAgreements(c *call, _ nothing) (reply, error) {
 
 type addAgreementRequest struct {
 	inWorkspace
-	Type      string       `json:"type" enum:"support,dpa"`
-	Reference string       `json:"reference" description:"1 to 100 letters, digits and -_./#:"`
-	From      string       `json:"from,omitzero" description:"ISO 8601; now without it"`
-	To        string       `json:"to,omitzero" description:"ISO 8601; without end if left out"`
-	Controls  controlsBody `json:"controls,omitzero"`
+	Type      string         `json:"type" enum:"support,dpa"`
+	Reference string         `json:"reference" description:"1 to 100 letters, digits and -_./#:"`
+	From      string         `json:"from,omitzero" description:"ISO 8601; now without it"`
+	To        string         `json:"to,omitzero" description:"ISO 8601; without end if left out"`
+	Controls  wantedControls `json:"controls,omitzero"`
+}
+
+// wantedControls are the controls that a request names. One that is not known is refused, unlike other members that are not
+// known: if it were passed over, the agreement would ask for less than was meant.
+type wantedControls struct {
+	controlsBody
+	Other map[string]jsontext.Value `json:",embed"`
+}
+
+func (w wantedControls) engine() (engine.Controls, error) {
+	if len(w.Other) > 0 {
+		return engine.Controls{}, engine.Errorf(engine.Invalid, "controls: there is no control %q", slices.Min(slices.Collect(maps.Keys(w.Other))))
+	}
+	return w.controlsBody.engine()
 }
 
 // addAgreement serves POST /api/staff-access/agreements.
