@@ -149,6 +149,14 @@ func TestSignatures(t *testing.T) {
 			t.Errorf("%s: got %v, %v, want %v", tt.about, got, err, tt.want)
 		}
 	}
+	for says, signed := range map[string][]byte{
+		"not proven: none of the keys that are known signed it":          mixed,
+		"malformed note: it is not a text, an empty line and signatures": []byte("x"),
+	} {
+		if _, err := OpenCheckpoint(signed, next.verifier); err == nil || !strings.HasPrefix(err.Error(), says) {
+			t.Errorf("got %v, want %q", err, says)
+		}
+	}
 }
 
 func TestSignCheckpointRefuses(t *testing.T) {

@@ -24,10 +24,12 @@ func openNote(signed []byte, verifiers ...note.Verifier) (*note.Note, error) {
 	var unknown *note.UnverifiedNoteError
 	var wrong *note.InvalidSignatureError
 	switch {
-	case errors.As(err, &unknown), errors.As(err, &wrong):
+	case errors.As(err, &unknown):
+		return nil, notProven("none of the keys that are known signed it: %w", err)
+	case errors.As(err, &wrong):
 		return nil, notProven("%w", err)
 	case err != nil:
-		return nil, malformed("note: %w", err)
+		return nil, malformed("note: it is not a text, an empty line and signatures")
 	}
 	return n, checkSignatures(signed[len(n.Text)+1:])
 }
