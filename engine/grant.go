@@ -64,8 +64,11 @@ func (r *AccessRequest) stillApproved(s *Staff, policy Policy, controls *Effecti
 	if r.ByPolicy {
 		enough = policy.Mode == PolicyNotify && !controls.TwoApprovers
 	}
-	if !enough || !r.shows(s) {
-		return accessEnded(r.ID)
+	switch {
+	case !enough:
+		return Errorf(Forbidden, "The access by %s opens nothing: the workspace's policy or an agreement now asks for more than it had; ask again with POST /staff/access-requests", r.ID).With(CodeAccessEnded)
+	case !r.shows(s):
+		return Errorf(Forbidden, "The access by %s opens nothing: your account was changed since; ask again with POST /staff/access-requests", r.ID).With(CodeAccessEnded)
 	}
 	return nil
 }
