@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -377,4 +378,51 @@ func fileIn(t testing.TB, bundle []byte, name string) []byte {
 	}
 	t.Fatalf("no file %s", name)
 	return nil
+}
+
+// TestPageTellsDecisions: a first of two approvals is no grant, and a request that ended without a decision says how.
+func TestPageTellsDecisions(t *testing.T) {
+	l := newLog(t, 0)
+	minute := 0
+	add := func(request, event string, detail map[string]string) {
+		minute++
+		l.add(auditlog.Entry{
+			Time: time.Date(2026, 6, 1, 8, minute, 0, 0, time.UTC), Workspace: "656f00aa01", Event: event, Outcome: auditlog.Done,
+			Actor: auditlog.Actor{Kind: auditlog.Key, ID: "k9"}, Access: request, Detail: detail,
+		})
+	}
+	asked := map[string]string{"staff": "s1"}
+	half := map[string]string{"staff": "s1", "approversNeeded": "2", "status": "pending"}
+	whole := map[string]string{"staff": "s1", "approversNeeded": "2", "status": "approved"}
+	for _, r := range []string{"both", "half", "half-expired", "withdrawn", "closed"} {
+		add(r, "access.requested", asked)
+	}
+	add("both", "access.approved", half)
+	add("both", "access.approved", whole)
+	add("half", "access.approved", half)
+	add("half-expired", "access.approved", half)
+	add("half-expired", "access.expired", asked)
+	add("withdrawn", "access.withdrawn", asked)
+	add("closed", "access.ended", asked)
+	add("earlier", "access.revoked", asked)
+
+	page := fileIn(t, bundleOf(t, l.export(0, len(l.lines), len(l.lines))), "report.html")
+	requests, grants, _ := strings.Cut(string(page), "Grants and when they ended")
+	for request, decision := range map[string]string{
+		"both":         "approved 2026-06-01 08:07:00",
+		"half":         "not enough approvals in these lines",
+		"half-expired": "expired 2026-06-01 08:10:00",
+		"withdrawn":    "withdrawn 2026-06-01 08:11:00",
+		"closed":       "ended 2026-06-01 08:12:00",
+		"earlier":      "none in these lines",
+	} {
+		_, row, _ := strings.Cut(requests, "<td>"+request+"</td>")
+		row, _, _ = strings.Cut(row, "</tr>")
+		if !strings.Contains(row, "<td>"+decision+"</td>") {
+			t.Errorf("%s: the row %q does not say %q", request, row, decision)
+		}
+		if got, want := strings.Contains(grants, "<td>"+request+"</td>"), request == "both"; got != want {
+			t.Errorf("%s is among the grants: %v, want %v", request, got, want)
+		}
+	}
 }

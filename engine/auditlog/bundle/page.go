@@ -100,6 +100,10 @@ func (q *accessRequest) decision() string {
 		return "denied " + timeText(q.denied)
 	case !q.approved.IsZero():
 		return "approved " + timeText(q.approved)
+	case !q.asked.IsZero() && !q.ended.IsZero():
+		return q.end + " " + timeText(q.ended)
+	case len(q.deciders) > 0:
+		return "not enough approvals in these lines"
 	}
 	return "none in these lines"
 }

@@ -161,7 +161,9 @@ func (q *accessRequest) add(e *auditlog.Entry) {
 		q.environment, q.reason = strings.Clone(e.Environment), strings.Clone(e.ReasonType)
 		q.ticket, q.scopes = strings.Clone(e.Ticket), strings.Clone(e.Detail["scopes"])
 	case e.Event == "access.approved":
-		q.approved = e.Time
+		if e.Detail["status"] != "pending" { // then it waits for another approver
+			q.approved = e.Time
+		}
 		q.decide(e)
 	case e.Event == "access.denied":
 		q.denied = e.Time
