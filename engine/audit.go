@@ -243,10 +243,15 @@ func (e *Engine) auditSigner(id string) (note.Signer, error) {
 
 // RotateAuditKey makes a new signing key, which the old one vouches for, and returns its verifier key. From then on
 // checkpoints are signed with it. The old file stays: nothing needs it any more, and the operator can destroy it.
+//
+// Errors: [Unavailable] with [CodeAuditUnavailable] while the log can't be relied on: both keys would vouch for it.
 func (a Admin) RotateAuditKey() (vkey string, err error) {
 	e, log := a.e, &a.e.audit
 	log.mu.Lock()
 	defer log.mu.Unlock()
+	if err := e.AuditTrouble(); err != nil {
+		return "", auditDistrusted(err)
+	}
 	old := log.state.Load()
 	oldKey, err := readAuditKey(e.opt.KeysDir, old.Key)
 	if err != nil {

@@ -461,6 +461,19 @@ func TestAnchorPlaces(t *testing.T) {
 	}
 }
 
+// TestRotateDistrusted: no key vouches for a log that can't be relied on.
+func TestRotateDistrusted(t *testing.T) {
+	w := newWorld(t, unlimited())
+	w.audit.distrust(errors.New("it was put back"))
+	_, err := w.Admin().RotateAuditKey()
+	if e := (*Error)(nil); !errors.As(err, &e) || e.Code != CodeAuditUnavailable {
+		t.Errorf("RotateAuditKey = %v", err)
+	}
+	if keys := w.AuditKeys(); len(keys) != 1 {
+		t.Errorf("there are %d keys", len(keys))
+	}
+}
+
 // TestRotateAuditKey: after a new key everything that was signed before is still known, and an anchor of either key holds.
 func TestRotateAuditKey(t *testing.T) {
 	w := newWorld(t, unlimited())

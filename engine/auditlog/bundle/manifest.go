@@ -13,7 +13,7 @@ import (
 	"tuco/engine/auditlog"
 )
 
-// Format names the format and its version.
+// Format names the format and its version. Between releases it changes with whatever makes other files of the same lines.
 const Format = "tuco audit bundle v1"
 
 // The files, in the order of the archive.
@@ -148,7 +148,7 @@ func parseManifest(text []byte) (*Manifest, error) {
 		return nil, err
 	}
 	if m.Format != Format {
-		return nil, damaged(manifestFile, "format %q, not %q", m.Format, Format)
+		return nil, damaged(manifestFile, "format %q, not %q; it names version %q of tuco", m.Format, Format, m.Product)
 	}
 	if err := m.check(); err != nil {
 		return nil, damaged(manifestFile, "%v", err)

@@ -102,10 +102,15 @@ func (p *pass) line(r *record) error {
 		}
 		if !same {
 			return damagedAt(r.seq, p.derived.formats[i].file,
-				"what it says of the line does not come from the one in %s: one of the two is not as it was", linesFile)
+				"what it says of the line does not come from the one in %s: one of the two is not as it was; %s", linesFile, p.otherVersion())
 		}
 	}
 	return nil
+}
+
+// otherVersion is said where a file was rebuilt in vain: the lines may be whole, and their forms those of another version.
+func (p *pass) otherVersion() string {
+	return fmt.Sprintf("the bundle names version %q of tuco: where that is not this one, verify with it before you judge", p.v.manifest.Product)
 }
 
 // meet compares the lines so far with the checkpoint that was given.
@@ -138,7 +143,7 @@ func (p *pass) end() error {
 		return err
 	}
 	if !same {
-		return damaged(pageFile, "it is not what comes from the lines")
+		return damaged(pageFile, "it is not what comes from the lines; %s", p.otherVersion())
 	}
 	for _, c := range append(p.comparisons, p.page) {
 		if err := c.end(); err != nil {
