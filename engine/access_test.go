@@ -541,7 +541,7 @@ func TestClosedToTheOperator(t *testing.T) {
 func TestGrantsFollowTheCustomer(t *testing.T) {
 	w := newWorld(t, unlimited())
 	owner := w.in(Production)
-	refused := func(what string, s StaffCaller, says string) {
+	ended := func(what string, s StaffCaller, says string) {
 		t.Helper()
 		_, err := w.StaffRead(s, w.look(KindLeads))
 		if e := refused(t, what, err, Forbidden, CodeAccessEnded, ""); !strings.Contains(e.Msg, says) {
@@ -566,18 +566,18 @@ func TestGrantsFollowTheCustomer(t *testing.T) {
 	if _, err := w.Admin().SetStaff(r.Staff, StaffChange{Country: ptr("FR")}); err != nil {
 		t.Fatal(err)
 	}
-	refused("another country", s, "your account was changed")
+	ended("another country", s, "your account was changed")
 
 	// Policy and agreements ask for more than the grant had.
 	w.policy(owner, Policy{Mode: PolicyNotify})
 	s = w.staff()
 	w.ask(s, w.wish())
 	w.policy(owner, Policy{Mode: PolicyApproval})
-	refused("granted by a policy that is over", s, "policy or an agreement now asks for more")
+	ended("granted by a policy that is over", s, "policy or an agreement now asks for more")
 	s = w.staff()
 	w.approve(owner, w.ask(s, w.wish()))
 	w.agree(owner, Controls{TwoApprovers: true})
-	refused("one approver where two are asked for", s, "policy or an agreement now asks for more")
+	ended("one approver where two are asked for", s, "policy or an agreement now asks for more")
 
 	// A yes counts as long as who gave it could.
 	stolen := w.approver(owner, NewKey{Role: RoleOwner})

@@ -64,13 +64,16 @@ func (r *AccessRequest) stillApproved(s *Staff, policy Policy, controls *Effecti
 	if r.ByPolicy {
 		enough = policy.Mode == PolicyNotify && !controls.TwoApprovers
 	}
+	var why string
 	switch {
 	case !enough:
-		return Errorf(Forbidden, "The access by %s opens nothing: the workspace's policy or an agreement now asks for more than it had; ask again with POST /staff/access-requests", r.ID).With(CodeAccessEnded)
+		why = "the workspace's policy or an agreement now asks for more than it had"
 	case !r.shows(s):
-		return Errorf(Forbidden, "The access by %s opens nothing: your account was changed since; ask again with POST /staff/access-requests", r.ID).With(CodeAccessEnded)
+		why = "your account was changed since"
+	default:
+		return nil
 	}
-	return nil
+	return Errorf(Forbidden, "The access by %s opens nothing: %s; ask again with POST /staff/access-requests", r.ID, why).With(CodeAccessEnded)
 }
 
 // shows tells whether the account still is what the request shows to who decides.

@@ -326,13 +326,8 @@ func (p *compactor) count(bytes int) error {
 // filled a larger part than was done of the work.
 func (p *compactor) rest(bytes int64) {
 	done, filled := float64(p.done)/float64(p.total), float64(p.db.pending())/float64(p.db.compactMost())
-	if p.pace == 0 || filled > done {
-		return
-	}
-	due := float64(bytes) / float64(p.pace) * float64(time.Second)
-	select {
-	case <-p.ctx.Done():
-	case <-time.After(time.Duration(due) - time.Since(p.lookedAt)):
+	if filled <= done {
+		keepPace(p.ctx, bytes, p.pace, p.lookedAt)
 	}
 }
 

@@ -51,12 +51,18 @@ func (w *SteadyWriter) settle() error {
 		_ = unix.Fadvise(fd, w.synced, w.written-w.synced, unix.FADV_DONTNEED)
 	}
 	w.synced = w.written
-	if w.Pace > 0 {
-		due := time.Duration(float64(w.written) / float64(w.Pace) * float64(time.Second))
-		select {
-		case <-w.Context.Done():
-		case <-time.After(due - time.Since(w.began)):
-		}
-	}
+	keepPace(w.Context, w.written, w.Pace, w.began)
 	return w.Context.Err()
+}
+
+// keepPace waits until so many bytes, at pace bytes a second since began, are due, or ctx ends; a pace of 0 is any.
+func keepPace(ctx context.Context, bytes, pace int64, began time.Time) {
+	if pace <= 0 {
+		return
+	}
+	due := time.Duration(float64(bytes) / float64(pace) * float64(time.Second))
+	select {
+	case <-ctx.Done():
+	case <-time.After(due - time.Since(began)):
+	}
 }
